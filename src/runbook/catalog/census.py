@@ -1,0 +1,99 @@
+"""The census: exact counts per label, per rule and per group of equal rule columns, in one scan."""
+
+from typing import Any
+
+import psycopg
+
+from runbook import sql
+from runbook.facts import Census, Group, RuleCount, Table
+from runbook.operations.classify import Classify
+from runbook.spec import Spec
+
+GROUPS_PER_LABEL = 25
+"""How many groups of each label are read; a free-text rule column may have millions."""
+
+
+def read_census(connection: psycopg.Connection[Any], spec: Spec, table: Table) -> Census:
+    """Count the table's rows as the rules see them. Memory here does not grow with the rows."""
+    relation = sql.name(table.schema, table.name)
+    if spec.classify is None:
+        total = _value(connection, sql.render("SELECT count(*) FROM {table}", table=relation))
+        return Census(
+            total=total, predicted={}, columns=(), groups=(), group_counts={}, rules=()
+        )
+    return _census(spec.classify, _value(connection, census_sql(spec.classify, relation)))
+
+
+def census_sql(classify: Classify, relation: sql.Composable) -> str:
+    """Return the query: one scan into groups, everything else counted from these."""
+    columns = classify.rule_columns()
+    outcomes = [*classify.rules, None]
+    return sql.render(
+        _CENSUS,
+        table=relation,
+        label=classify.label_expression(),
+        columns=sql.names(columns),
+        texts=sql.join(", ", (sql.compose("{column}::text", column=name) for name in columns)),
+        matches=sql.join(
+            ", ",
+            (
+                sql.compose("({predicate}) IS TRUE", predicate=rule.when.predicate())
+                if rule
+                else sql.compose("true")
+                for rule in outcomes
+            ),
+        ),
+        limit=sql.value(GROUPS_PER_LABEL),
+    )
+
+
+def _census(classify: Classify, answer: dict[str, Any]) -> Census:
+    """Shape the server's JSON into facts."""
+    counted = answer["labels"] or {}
+    rules = [rule.label for rule in classify.rules] + [classify.otherwise]
+    numbers = {place: (takes, alone) for place, takes, alone in answer["rules"] or []}
+    return Census(
+        total=answer["total"] or 0,
+        predicted={label: counted.get(label, {}).get("rows", 0) for label in classify.labels},
+        columns=classify.rule_columns(),
+        groups=tuple(
+            Group(label=group["label"], values=tuple(group["values"]), rows=group["rows"])
+            for group in answer["groups"] or []
+        ),
+        group_counts={label: entry["groups"] for label, entry in counted.items()},
+        rules=tuple(
+            RuleCount(label=label, takes=numbers.get(n, (0, 0))[0], alone=numbers.get(n, (0, 0))[1])
+            for n, label in enumerate(rules, start=1)
+        ),
+    )
+
+
+def _value(connection: psycopg.Connection[Any], query: str) -> Any:
+    """Return the one value of a query that stands as text and has no parameters."""
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+_CENSUS = """\
+WITH groups AS MATERIALIZED (
+    SELECT label, ARRAY[{texts}] AS values, matches, array_position(matches, true) AS rule,
+           n AS rows, row_number() OVER (PARTITION BY label ORDER BY n DESC, {columns}) AS place
+    FROM (
+        SELECT {label} AS label, {columns}, ARRAY[{matches}] AS matches, count(*) AS n
+        FROM {table} GROUP BY 1, {columns}, 3
+    ) AS counted
+)
+SELECT jsonb_build_object(
+    'total', (SELECT sum(rows) FROM groups),
+    'labels', (SELECT jsonb_object_agg(label, jsonb_build_object('rows', rows, 'groups', groups))
+               FROM (SELECT label, sum(rows) AS rows, count(*) AS groups
+                     FROM groups GROUP BY label) AS l),
+    'rules', (SELECT jsonb_agg(jsonb_build_array(place, takes, alone) ORDER BY place)
+              FROM (SELECT m.place, coalesce(sum(rows) FILTER (WHERE rule = m.place), 0) AS takes,
+                           coalesce(sum(rows) FILTER (WHERE m.hit), 0) AS alone
+                    FROM groups, unnest(matches) WITH ORDINALITY AS m (hit, place)
+                    GROUP BY m.place) AS r),
+    'groups', (SELECT jsonb_agg(jsonb_build_object('label', label, 'values', values, 'rows', rows)
+                                ORDER BY rows DESC, label, values)
+               FROM groups WHERE place <= {limit}))"""

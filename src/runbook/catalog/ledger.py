@@ -1,0 +1,48 @@
+"""Reading the ledger: what was applied to this database before."""
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from runbook import sql
+from runbook.facts import LedgerEntry
+from runbook.spec import Spec
+
+
+def read_applied(
+    connection: psycopg.Connection[Any], ledger_schema: str, spec: Spec
+) -> LedgerEntry | None:
+    """Return the newest applied run of the migration whose table still is what it left behind.
+
+    A table that was dropped and made again has another OID, and a name that changed since says that
+    somebody took the migration back: both count as not applied.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(_READABLE, [ledger_schema])
+        if cursor.fetchone() is None:
+            return None
+        cursor.execute(
+            sql.render(_APPLIED, ledger=sql.name(ledger_schema, "ledger")).encode(),
+            {"migration": spec.name, "schema": spec.schema_, "table": spec.table_after},
+        )
+        row = cursor.fetchone()
+    return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])}) if row else None
+
+
+_READABLE = """\
+SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'ledger'
+  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"""
+
+
+_APPLIED = """\
+SELECT l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
+       l.table_oid::bigint, l.spec_sha256, l.plan_sha256, l.mode, l.applied_by,
+       to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
+       l.rows, l.categories, l.unvalidated, l.fingerprint
+FROM {ledger} l
+JOIN pg_class c ON c.oid = l.table_oid AND c.relname = l.table_after
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = l.table_schema
+WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s AND l.table_after = %(table)s
+ORDER BY l.applied_at DESC LIMIT 1"""

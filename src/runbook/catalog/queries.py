@@ -1,0 +1,120 @@
+"""The SQL that reads a catalog. Every value is bound; nothing here takes more than ACCESS SHARE."""
+
+SERVER = """\
+SELECT current_setting('server_version_num')::int AS version_number,
+       current_setting('server_version') AS server_version,
+       current_database()::text AS name, current_user::text AS user,
+       pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only,
+       current_setting('is_superuser')::bool AS is_superuser,
+       has_function_privilege('pg_control_system()', 'EXECUTE') AS may_identify"""
+
+SYSTEM_IDENTIFIER = "SELECT system_identifier::text AS system_identifier FROM pg_control_system()"
+
+TABLE = """\
+SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
+       pg_get_userbyid(c.relowner)::text AS owner,
+       c.relispartition OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AS is_child,
+       EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_children,
+       pg_table_size(c.oid) AS heap_bytes, pg_indexes_size(c.oid) AS index_bytes,
+       greatest(c.reltuples, 0)::bigint AS row_estimate,
+       row_security_active(c.oid) AS row_security_active
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"""
+
+COLUMNS = """\
+WITH RECURSIVE base (attnum, type) AS (
+    -- Down through domains and arrays to the type whose hash function would be used.
+    SELECT attnum, atttypid FROM pg_attribute
+    WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
+    UNION
+    SELECT b.attnum, coalesce(nullif(t.typbasetype, 0), t.typelem)
+    FROM base b JOIN pg_type t ON t.oid = b.type
+    WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
+), exact (attnum, exact_hash) AS (
+    -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's numbers,
+    -- float's -0, interval's units) are hashed as text.
+    SELECT b.attnum, bool_and(
+        t.typtype = 'e' OR t.typtype = 'd' OR t.typcategory = 'A' OR t.oid = ANY (ARRAY[
+            'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"',
+            'bytea', 'uuid', 'date', 'time', 'timestamp', 'timestamptz']::regtype[]))
+    FROM base b JOIN pg_type t ON t.oid = b.type GROUP BY 1
+)
+SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
+       a.attnotnull AS not_null, pg_get_expr(d.adbin, d.adrelid) AS default,
+       a.attgenerated::text AS generated, a.attidentity::text AS identity,
+       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid
+             ORDER BY e.enumsortorder) AS labels,
+       exact.exact_hash AND coalesce(l.collisdeterministic, true) AS exact_hash
+FROM pg_attribute a
+JOIN exact ON exact.attnum = a.attnum
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+WHERE a.attrelid = %(oid)s
+ORDER BY a.attnum"""
+
+CONSTRAINTS = """\
+SELECT conname::text AS name, contype::text AS kind, pg_get_constraintdef(oid) AS definition,
+       convalidated AS validated
+FROM pg_constraint WHERE conrelid = %(oid)s AND contype <> 't' ORDER BY conname"""
+
+INDEXES = """\
+SELECT c.relname::text AS name, pg_get_indexdef(c.oid) AS definition,
+       i.indisvalid AND i.indisready AS valid,
+       EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+           AS of_constraint
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = %(oid)s ORDER BY c.relname"""
+
+SEQUENCES = """\
+SELECT s.relname::text AS name, a.attname::text AS column
+FROM pg_depend d
+JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.refobjid = %(oid)s AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+ORDER BY s.relname"""
+
+UPDATE_TRIGGERS = """\
+SELECT tgname::text AS name, pg_get_triggerdef(oid) AS definition
+FROM pg_trigger
+WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0
+ORDER BY tgname"""
+
+RELATIONS = """\
+SELECT c.relname::text AS name, c.oid::bigint AS oid,
+       CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+           WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence'
+           WHEN 'c' THEN 'composite type' ELSE 'index' END AS kind
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s
+  AND (c.relname = ANY (%(names)s) OR starts_with(c.relname, %(prefix)s))"""
+
+TYPES = """\
+SELECT t.typname::text AS name, t.typtype::text AS kind,
+       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid
+             ORDER BY e.enumsortorder) AS labels,
+       pg_has_role(t.typowner, 'USAGE') AS owned
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname = %(schema)s AND t.typname = ANY (%(names)s)"""
+
+PRIVILEGES = """\
+SELECT unnest(array_remove(ARRAY[
+    CASE WHEN NOT pg_has_role(c.relowner, 'USAGE')
+         THEN format('ownership of %%s (owner: %%s)', c.oid::regclass, pg_get_userbyid(c.relowner)) END,
+    CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN format('SELECT on %%s', c.oid::regclass) END,
+    CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN format('UPDATE on %%s', c.oid::regclass) END,
+    CASE WHEN NOT has_schema_privilege(n.oid, 'CREATE')
+         THEN format('CREATE on schema %%I', n.nspname) END,
+    CASE WHEN l.oid IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')
+         THEN format('CREATE on database %%I (for the ledger schema %%I)',
+                     current_database(), %(ledger)s::text) END,
+    CASE WHEN l.oid IS NOT NULL AND t.oid IS NULL AND NOT has_schema_privilege(l.oid, 'CREATE, USAGE')
+         THEN format('CREATE and USAGE on schema %%I', l.nspname) END,
+    CASE WHEN t.oid IS NOT NULL AND (NOT has_schema_privilege(l.oid, 'USAGE')
+              OR NOT has_table_privilege(t.oid, 'SELECT') OR NOT has_table_privilege(t.oid, 'INSERT'))
+         THEN format('USAGE on schema %%I, SELECT and INSERT on its table ledger', l.nspname) END
+], NULL)) AS missing
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_namespace l ON l.nspname = %(ledger)s
+LEFT JOIN pg_class t ON t.relnamespace = l.oid AND t.relname = 'ledger'
+WHERE c.oid = %(oid)s"""

@@ -1,0 +1,188 @@
+"""Reading the catalog: one read-only, repeatable-read snapshot into typed facts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.rows import dict_row
+
+from runbook.catalog import queries
+from runbook.catalog.census import read_census
+from runbook.catalog.ledger import read_applied
+from runbook.errors import RefusedError
+from runbook.facts import (
+    Catalog,
+    Column,
+    Constraint,
+    Index,
+    Sequence,
+    Server,
+    Table,
+    Trigger,
+    TypeFacts,
+)
+from runbook.spec import Spec
+
+Connection = psycopg.Connection[Any]
+
+
+def read_catalog(connection: Connection, spec: Spec, *, ledger_schema: str = "runbook") -> Catalog:
+    """Return everything that the plan is made from, as of one moment.
+
+    Reads only, in a transaction of its own that takes no lock beyond ACCESS SHARE. The connection
+    must not be in a transaction. Raises `RefusedError` if the rules cannot be evaluated.
+    """
+    server = read_server(connection)
+    with _snapshot(connection):
+        table = read_table(connection, spec)
+        privileges = _missing_privileges(connection, table, ledger_schema)
+        relations = _relations(connection, spec)
+        return Catalog(
+            server=server,
+            ledger_schema=ledger_schema,
+            table=table,
+            relations={name: kind for name, (kind, _) in relations.items()},
+            relation_oids={name: oid for name, (_, oid) in relations.items()},
+            types=read_types(connection, spec),
+            missing_privileges=privileges,
+            census=_census(connection, spec, table, privileges),
+            applied=read_applied(connection, ledger_schema, spec),
+        )
+
+
+def read_server(connection: Connection) -> Server:
+    """Return who answers, and as whom we are connected."""
+    row = _rows(connection, queries.SERVER)[0]
+    may_identify = row.pop("may_identify")
+    identifier = (
+        _rows(connection, queries.SYSTEM_IDENTIFIER)[0]["system_identifier"] if may_identify else None
+    )
+    info = connection.info
+    host = info.host
+    return Server(
+        host=host,
+        port=None if host.startswith("/") else info.port,
+        system_identifier=identifier,
+        **row,
+    )
+
+
+def read_table(connection: Connection, spec: Spec) -> Table | None:
+    """Return the source table's facts, or None if it is not there."""
+    with _plain_search_path(connection):
+        names = {"schema": spec.schema_, "table": spec.table}
+        found = _rows(connection, queries.TABLE, names)
+        if not found:
+            return None
+        of = {"oid": found[0]["oid"]}
+        return Table(
+            schema=spec.schema_,
+            name=spec.table,
+            columns=tuple(
+                Column(**{**row, "labels": tuple(row["labels"])})
+                for row in _rows(connection, queries.COLUMNS, of)
+            ),
+            constraints=tuple(Constraint(**r) for r in _rows(connection, queries.CONSTRAINTS, of)),
+            indexes=tuple(Index(**r) for r in _rows(connection, queries.INDEXES, of)),
+            sequences=tuple(Sequence(**r) for r in _rows(connection, queries.SEQUENCES, of)),
+            update_triggers=tuple(
+                Trigger(**row) for row in _rows(connection, queries.UPDATE_TRIGGERS, of)
+            ),
+            **found[0],
+        )
+
+
+def _census(
+    connection: Connection, spec: Spec, table: Table | None, missing: tuple[str, ...]
+) -> Any:
+    """Return exact counts, or None where the table cannot be counted by the rules."""
+    if table is None or table.kind != "r" or any(m.startswith("SELECT") for m in missing):
+        return None
+    columns = spec.classify.rule_columns() if spec.classify else ()
+    if not all(table.column(name) for name in columns):
+        return None
+    try:
+        with connection.transaction():
+            return read_census(connection, spec, table)
+    except psycopg.errors.DataError as error:
+        if any(True for _ in _unknown_values(spec, table)):
+            return None  # the review names rule and value as a blocker
+        raise RefusedError(
+            f"The rules cannot be evaluated on {spec.schema_}.{spec.table}: "
+            f"{error.diag.message_primary}.",
+            "Nothing was changed. Correct the rule in the spec.",
+        ) from None
+    except psycopg.errors.UndefinedFunction as error:
+        raise RefusedError(
+            f"The rules cannot be evaluated on {spec.schema_}.{spec.table}: "
+            f"{error.diag.message_primary}.",
+            "Nothing was changed. Compare columns with values of their own type.",
+        ) from None
+
+
+def _unknown_values(spec: Spec, table: Table) -> Iterator[str]:
+    """Yield values of the rules that are no label of the enum column they are compared with."""
+    for rule in spec.classify.rules if spec.classify else ():
+        for name, text in rule.when.compared():
+            column = table.column(name)
+            if column and column.labels and text not in column.labels:
+                yield text
+
+
+def _missing_privileges(
+    connection: Connection, table: Table | None, ledger_schema: str
+) -> tuple[str, ...]:
+    """Return what the role lacks, in the words of GRANT."""
+    if table is None:
+        return ()
+    parts = {"oid": table.oid, "ledger": ledger_schema}
+    return tuple(row["missing"] for row in _rows(connection, queries.PRIVILEGES, parts))
+
+
+def _relations(connection: Connection, spec: Spec) -> dict[str, tuple[str, int]]:
+    """Return the relations whose names the migration will need: name → (kind, OID)."""
+    names = [name for operation in spec.operations for name in operation.relation_names()]
+    prefix = spec.table_after + "_" if spec.table_after != spec.table else "\x01"
+    parts = {"schema": spec.schema_, "names": names, "prefix": prefix}
+    rows = _rows(connection, queries.RELATIONS, parts)
+    return {row["name"]: (row["kind"], row["oid"]) for row in rows}
+
+
+def read_types(connection: Connection, spec: Spec) -> dict[str, TypeFacts]:
+    """Return the types whose names the migration uses; a table needs one for its rows, too."""
+    names = {name for operation in spec.operations for name in operation.type_names()}
+    parts = {"schema": spec.schema_, "names": sorted(names | ({spec.table_after} - {spec.table}))}
+    return {
+        row["name"]: TypeFacts(**{**row, "labels": tuple(row["labels"])})
+        for row in _rows(connection, queries.TYPES, parts)
+    }
+
+
+def _rows(
+    connection: Connection, query: Any, parameters: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, parameters or {}).fetchall()
+
+
+@contextmanager
+def _snapshot(connection: Connection) -> Iterator[None]:
+    """Open a read-only, repeatable-read transaction, and leave the connection as it was."""
+    before = connection.isolation_level, connection.read_only
+    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        connection.isolation_level, connection.read_only = before
+
+
+@contextmanager
+def _plain_search_path(connection: Connection) -> Iterator[None]:
+    """Have definitions printed with every name qualified, whatever the role's search path."""
+    before = connection.execute("SELECT current_setting('search_path')").fetchone()
+    connection.execute("SELECT set_config('search_path', '', true)")
+    yield
+    connection.execute("SELECT set_config('search_path', %s, true)", before)

@@ -1,0 +1,146 @@
+"""The database URL: its forms, what may be shown of it, and connecting.
+
+The password exists in `Target.conninfo` alone; everything that is shown, logged or archived comes
+from `Target.display`.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from runbook.errors import ConnectionRefused, UsageError
+
+FORMS = (
+    "Use postgresql://user@host/database, env:NAME for a URL in an environment variable, "
+    "or embedded:NAME."
+)
+
+_SHOWN = ("user", "host", "hostaddr", "port", "dbname", "service")
+CONNECT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A database to connect to."""
+
+    reference: str
+    """As the user gave it, with any password replaced: `env:DATABASE_URL` stays as it is."""
+    display: str
+    """Where it leads to, without any secret."""
+    conninfo: str = field(repr=False)
+    """For libpq. May hold a password."""
+
+
+def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Target:
+    """Return the target that a database URL means.
+
+    `embedded:NAME` starts that server and keeps it up until this process ends.
+    Raises `UsageError` where the URL makes no sense; the message never repeats a secret.
+    """
+    url, shown = reference, ""
+    if reference.startswith("env:"):
+        name, shown = reference[4:], reference
+        url = environment.get(name, "")
+        if not url:
+            raise UsageError(
+                f"The environment variable {name!r} that the database URL names is "
+                f"{'empty' if name in environment else 'not set'}.",
+                f"Set it: export {name or 'NAME'}=postgresql://user@host/database",
+            )
+    if url.startswith("embedded:"):
+        from runbook.embedded.database import embedded_conninfo
+
+        conninfo = embedded_conninfo(url.removeprefix("embedded:"))
+        return Target(reference=shown or url, display=url, conninfo=conninfo)
+    parts = _parse(url, shown or "the database URL")
+    display = _display(parts)
+    return Target(reference=shown or display, display=display, conninfo=make_conninfo("", **parts))
+
+
+def _parse(url: str, what: str) -> dict[str, Any]:
+    """Return libpq's keywords of a PostgreSQL URL."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise UsageError(f"{what[0].upper()}{what[1:]} is no URL: it has no '://'.", FORMS)
+    if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        shown = scheme if re.fullmatch(r"[a-zA-Z0-9+.-]{1,40}", scheme) else "an unknown scheme"
+        raise UsageError(
+            f"{what[0].upper()}{what[1:]} is for {shown}, and only PostgreSQL is supported.", FORMS
+        )
+    if urlsplit(f"postgresql://{rest}").netloc.count("@") > 1:
+        raise UsageError(
+            f"{what[0].upper()}{what[1:]} has more than one '@' before the host.",
+            "Write an '@' inside user name or password as %40.",
+        )
+    try:
+        return {k: v for k, v in conninfo_to_dict(f"postgresql://{rest}").items() if v is not None}
+    except psycopg.Error:
+        # libpq's own message would repeat the part that it stumbled over, which may be secret.
+        raise UsageError(
+            f"{what[0].upper()}{what[1:]} cannot be parsed.",
+            "Percent-encode special characters in user name and password (% is %25), and check "
+            "the names of parameters after '?'.",
+        ) from None
+
+
+def _display(parts: Mapping[str, Any]) -> str:
+    """Return the URL without secrets."""
+    shown = {key: str(parts[key]) for key in _SHOWN if parts.get(key)}
+    host = shown.get("host") or shown.get("hostaddr", "")
+    user = f"{shown['user']}@" if "user" in shown else ""
+    port = f":{shown['port']}" if "port" in shown else ""
+    place = f"{user}{'' if host.startswith('/') else host}{port}"
+    query = [f"host={host}"] if host.startswith("/") else []
+    query += [f"service={shown['service']}"] if "service" in shown else []
+    return f"postgresql://{place}/{shown.get('dbname', '')}" + (
+        "?" + "&".join(query) if query else ""
+    )
+
+
+def connect(target: Target, *, application: str = "runbook") -> psycopg.Connection[Any]:
+    """Return an open connection in autocommit mode.
+
+    Raises `ConnectionRefused`, which says who did not answer and why.
+    """
+    given = conninfo_to_dict(target.conninfo)
+    timeout = given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT")
+    try:
+        connection = psycopg.connect(
+            target.conninfo,
+            autocommit=True,
+            connect_timeout=int(timeout or CONNECT_TIMEOUT_S),
+            fallback_application_name=application,
+        )
+    except psycopg.OperationalError as error:
+        raise ConnectionRefused(
+            f"Cannot connect to {target.display}: {_reason(error, given.get('password'))}.",
+            "Nothing was changed. Check host, port, database, user and password, and that the "
+            "server takes connections from here.",
+        ) from None
+    _notice_dead_clients(connection)
+    return connection
+
+
+def _notice_dead_clients(connection: psycopg.Connection[Any]) -> None:
+    """Have the server cancel a query whose client died (client_connection_check_interval)."""
+    try:
+        connection.execute("SELECT set_config('client_connection_check_interval', '2s', false)")
+    except psycopg.Error:
+        pass  # Not offered by every server platform; the run is correct without it.
+
+
+def _reason(error: psycopg.Error, password: object) -> str:
+    """Return libpq's reason in one line, without the password should it repeat it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = next((line for line in reversed(lines) if "FATAL" in line or "failed" in line), "")
+    reason = reason or (lines[0] if lines else "no reason given")
+    reason = reason.removeprefix("- ").rpartition("failed: ")[2].removeprefix("FATAL:").strip()
+    if isinstance(password, str) and password:
+        reason = reason.replace(password, "***")
+    return reason.rstrip(".")

@@ -1,0 +1,143 @@
+"""Every error that a person may see, each with the exit code that it ends a command with.
+
+RunbookError
+├── UsageError            2  unknown parameter, bad URL
+│   └── SpecError         2  a spec that cannot be read or makes no sense
+├── RefusedError          3  nothing was changed
+│   ├── ConnectionRefused 3  the database could not be reached
+│   ├── BlockedError      3  the review found a blocker
+│   ├── PlanDiffers       3  the plan is not the one that was approved
+│   └── RunInProgress     3  another run works on the same table
+├── ChecksFailed          4  applied, but a check failed
+├── RolledBack            5  failed and rolled back: the database is as it was
+└── EmbeddedError         3  the embedded server cannot run here
+"""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a run ended; the word stands in the bundle's name and in its manifest."""
+
+    SUCCEEDED = "succeeded"
+    """Done, and every check passed."""
+    ALREADY_APPLIED = "already-applied"
+    """An earlier run had done it; every check passed again."""
+    ERROR = "error"
+    """An unexpected error: a bug in the runbook, or a kernel that died."""
+    REFUSED = "refused"
+    """Refused before anything was changed."""
+    CHECK_FAILED = "check-failed"
+    """The database was changed (or had been), and a check does not hold."""
+    ROLLED_BACK = "rolled-back"
+    """Failed midway and rolled back: the database is as it was."""
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that ends so."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Outcome.SUCCEEDED: 0,
+    Outcome.ALREADY_APPLIED: 0,
+    Outcome.ERROR: 1,
+    Outcome.REFUSED: 3,
+    Outcome.CHECK_FAILED: 4,
+    Outcome.ROLLED_BACK: 5,
+}
+
+
+class RunbookError(Exception):
+    """Base of all errors meant for people: what is wrong, and what to do next.
+
+    `message` is one sentence that names the object and the value found; `remedy` is one
+    sentence on what to do. Neither ever holds a secret.
+    """
+
+    exit_code = 1
+    outcome = Outcome.ERROR
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows instead of a traceback (its documented hook)."""
+        return [f"{self.outcome.value.capitalize()}: {self.message}", self.remedy]
+
+
+class UsageError(RunbookError):
+    """The command, a parameter or the URL is wrong; nothing was tried."""
+
+    exit_code = 2
+    outcome = Outcome.REFUSED
+
+
+class SpecError(UsageError):
+    """A spec cannot be read or makes no sense.
+
+    `file`, `operation` and `field` say where; `operation` and `field` may be empty.
+    """
+
+    def __init__(
+        self, message: str, remedy: str, *, file: str, operation: str = "", field: str = ""
+    ) -> None:
+        super().__init__(message, remedy)
+        self.file = file
+        self.operation = operation
+        self.field = field
+
+
+class RefusedError(RunbookError):
+    """Refused before anything was changed."""
+
+    exit_code = 3
+    outcome = Outcome.REFUSED
+
+
+class ConnectionRefused(RefusedError):
+    """The database could not be reached, or would not let us in."""
+
+
+class EmbeddedError(RefusedError):
+    """The embedded server cannot be installed, started or reached."""
+
+
+class BlockedError(RefusedError):
+    """The review found at least one blocker; the first one is the message."""
+
+
+class PlanDiffers(RefusedError):
+    """The plan to be run is not the approved one."""
+
+    def __init__(self, *, approved: str, actual: str) -> None:
+        super().__init__(
+            f"The approved plan is {approved}, but this database and spec give plan {actual}.",
+            "Nothing was changed. Run the review again, compare it with the one that was "
+            "approved, and approve the new hash if the difference is meant.",
+        )
+        self.approved = approved
+        self.actual = actual
+
+
+class RunInProgress(RefusedError):
+    """Another run holds the advisory lock of the table."""
+
+
+class ChecksFailed(RunbookError):
+    """The migration is applied, but at least one check does not hold."""
+
+    exit_code = 4
+    outcome = Outcome.CHECK_FAILED
+
+
+class RolledBack(RunbookError):
+    """A statement or the proof failed; the transaction was rolled back."""
+
+    exit_code = 5
+    outcome = Outcome.ROLLED_BACK

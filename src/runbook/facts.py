@@ -1,0 +1,204 @@
+"""The facts of a catalog, frozen: what one read-only snapshot of the database said.
+
+`Table` and `TypeFacts` hold what the plan rests on and are covered by its hash; what differs
+between two databases that a migration treats alike (OIDs, sizes, counts, owners, server) lives in
+fields and classes that the hash leaves out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+UNHASHED = {"hashed": False}
+"""Field metadata: the plan's hash does not cover this field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column, in the order of the table."""
+
+    name: str
+    type: str
+    """As `format_type` prints it with an empty search path."""
+    not_null: bool
+    default: str | None
+    generated: str
+    """'' or PostgreSQL's `attgenerated` letter."""
+    identity: str
+    """'' or PostgreSQL's `attidentity` letter."""
+    labels: tuple[str, ...] = ()
+    """The labels, if the type is an enum."""
+    exact_hash: bool = True
+    """Whether equal hashes of two values mean equal values as stored (see `proof`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraint:
+    """A constraint of the table; `kind` is PostgreSQL's `contype` letter."""
+
+    name: str
+    kind: str
+    definition: str
+    validated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """An index of the table."""
+
+    name: str
+    definition: str
+    valid: bool
+    of_constraint: bool
+    """Whether it belongs to a constraint, and so is renamed with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequence:
+    """A sequence owned by a column of the table."""
+
+    name: str
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """An enabled user trigger that fires on UPDATE."""
+
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The table to be migrated."""
+
+    schema: str
+    name: str
+    kind: str
+    """PostgreSQL's `relkind` letter: `r` for an ordinary table."""
+    persistence: str
+    is_child: bool
+    has_children: bool
+    columns: tuple[Column, ...]
+    constraints: tuple[Constraint, ...]
+    indexes: tuple[Index, ...]
+    sequences: tuple[Sequence, ...]
+    update_triggers: tuple[Trigger, ...]
+    oid: int = field(metadata=UNHASHED)
+    owner: str = field(metadata=UNHASHED)
+    heap_bytes: int = field(metadata=UNHASHED)
+    index_bytes: int = field(metadata=UNHASHED)
+    row_estimate: int = field(metadata=UNHASHED)
+    row_security_active: bool = field(metadata=UNHASHED)
+    """Whether row-level security hides rows from the connected role."""
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeFacts:
+    """A type of the migration's schema whose name the spec uses."""
+
+    name: str
+    kind: str
+    """PostgreSQL's `typtype` letter: `e` for an enum."""
+    labels: tuple[str, ...]
+    owned: bool = field(metadata=UNHASHED)
+    """Whether the connected role may alter it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that agree in every column that the rules look at."""
+
+    label: str
+    values: tuple[str | None, ...]
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleCount:
+    """What one rule does to the rows as they are."""
+
+    label: str
+    takes: int
+    """Rows that it classifies, being the first that matches."""
+    alone: int
+    """Rows that it would match if it stood first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Census:
+    """Exact counts of one snapshot."""
+
+    total: int
+    predicted: Mapping[str, int]
+    """Rows per label, in the order of the rules; labels without rows stand with 0."""
+    columns: tuple[str, ...]
+    """The columns that the rules look at: what `Group.values` means."""
+    groups: tuple[Group, ...]
+    """The largest groups of each label, at most `catalog.GROUPS_PER_LABEL` of them."""
+    group_counts: Mapping[str, int]
+    """How many groups each label has in all."""
+    rules: tuple[RuleCount, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Who answers, and as whom we are connected. Nothing in it is secret."""
+
+    version_number: int
+    """As `server_version_num`: 150018 is 15.18."""
+    server_version: str
+    name: str
+    user: str
+    host: str
+    port: int | None
+    system_identifier: str | None
+    """None where the role may not read it."""
+    is_superuser: bool
+    read_only: bool
+    """A replica, or a session that is read-only by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """An applied run, as the ledger of the database recorded it."""
+
+    run_id: str
+    migration: str
+    table_schema: str
+    table_before: str
+    table_after: str
+    table_oid: int
+    spec_sha256: str
+    plan_sha256: str
+    mode: str
+    applied_by: str
+    applied_at: str
+    rows: int
+    categories: Mapping[str, int]
+    unvalidated: tuple[str, ...]
+    """Foreign keys that were NOT VALID before the run already."""
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """Everything that the plan is made from; reading it changed nothing."""
+
+    server: Server
+    ledger_schema: str
+    table: Table | None
+    """The source table, or None if it is not there."""
+    relations: Mapping[str, str]
+    """Relations of the schema that hold a name the migration needs: name → kind in words."""
+    relation_oids: Mapping[str, int]
+    types: Mapping[str, TypeFacts]
+    missing_privileges: tuple[str, ...]
+    census: Census | None
+    """None where there is no table, or a blocker forbids reading it."""
+    applied: LedgerEntry | None
+    """The newest ledger entry of this migration whose table still exists."""

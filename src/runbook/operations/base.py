@@ -1,0 +1,181 @@
+"""The contract of an operation: its SQL, its locks, its preconditions, its checks and its undo.
+
+An operation is parsed from a spec and knows nothing of any connection. `statements` and
+`preconditions` are asked in the order of the spec, each with the `Scope` that the operations
+before it left; `after` says what the next one will find.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from runbook import sql
+from runbook.facts import Catalog, Census, Table
+from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Role, Statement
+
+NAME_BYTES = 63
+"""The longest name that PostgreSQL keeps (NAMEDATALEN - 1); it cuts longer ones in silence."""
+
+
+def _check_name(name: str) -> str:
+    if not name:
+        raise ValueError("a name may not be empty")
+    if "\x00" in name:
+        raise ValueError("a name may not hold a NUL character")
+    if len(name.encode()) > NAME_BYTES:
+        raise ValueError(
+            f"is {len(name.encode())} bytes long, and PostgreSQL keeps only {NAME_BYTES}"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""A name that PostgreSQL keeps as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the checks are made from: the spec's names, and what the run found and predicted."""
+
+    schema: str
+    table_before: str
+    table_after: str
+    table_oid: int
+    categories: Mapping[str, int]
+    """Rows that each label should have."""
+    unvalidated: tuple[str, ...]
+    """Foreign keys that were NOT VALID before the migration already."""
+    criteria: Mapping[str, str]
+    """The user's own acceptance criteria: check → its name (`table` → `SCHEMA-02`)."""
+
+    def check_id(self, check: str) -> str:
+        """Return the criterion's name for a check, or the check's own."""
+        return self.criteria.get(check, check)
+
+    @property
+    def relation(self) -> sql.Composable:
+        """The migrated table, quoted."""
+        return sql.name(self.schema, self.table_after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What an operation finds: the catalog, as the operations before it will have changed it."""
+
+    catalog: Catalog
+    table: Table
+    """The table as it was before the migration."""
+    table_name: str
+    """The table's name by now."""
+    enums: Mapping[str, tuple[str, ...]]
+    """Enum types of the schema by now: name → labels."""
+    lock_timeout_ms: int
+    added: tuple[str, ...] = ()
+    """Columns that the table will have by now beyond those of the catalog."""
+
+    @property
+    def schema(self) -> str:
+        return self.table.schema
+
+    @property
+    def census(self) -> Census:
+        """The exact counts; there wherever nothing blocks."""
+        assert self.catalog.census is not None
+        return self.catalog.census
+
+    @property
+    def relation(self) -> sql.Composable:
+        """The table by its present name, quoted."""
+        return sql.name(self.schema, self.table_name)
+
+    def statement(
+        self,
+        text: str,
+        title: str,
+        *,
+        lock: Lock,
+        undo: str | None = None,
+        phase: Phase = Phase.ATOMIC,
+        role: Role = Role.CHANGE,
+    ) -> Statement:
+        """Return a statement with this run's lock timeout."""
+        return Statement(
+            sql=text,
+            title=title,
+            phase=phase,
+            role=role,
+            lock=lock,
+            lock_timeout_ms=self.lock_timeout_ms,
+            undo=undo,
+        )
+
+    def renamed(self, name: str) -> Self:
+        """Return the scope after the table took another name."""
+        return replace(self, table_name=name)
+
+    def with_column(self, name: str) -> Self:
+        """Return the scope after the table got another column."""
+        return replace(self, added=(*self.added, name))
+
+    def with_enum(self, name: str, labels: tuple[str, ...]) -> Self:
+        """Return the scope after an enum type was created or extended."""
+        return replace(self, enums={**self.enums, name: labels})
+
+
+class Operation(BaseModel):
+    """One typed step of a spec."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def relation_names(self) -> tuple[str, ...]:
+        """Return the names that this operation will give to relations."""
+        return ()
+
+    def type_names(self) -> tuple[str, ...]:
+        """Return the names of the types that it makes or uses."""
+        return ()
+
+    def preconditions(self, scope: Scope) -> Iterator[Finding]:
+        """Yield what speaks against it, or what a person should know before."""
+        raise NotImplementedError
+
+    def statements(self, scope: Scope) -> Iterator[Statement]:
+        """Yield its SQL for the atomic mode, in order. Asked only where nothing blocks."""
+        raise NotImplementedError
+
+    def checks(self, expected: Expected) -> Iterator[Check]:
+        """Yield the questions that the database must answer afterwards."""
+        raise NotImplementedError
+
+    def reasons(self, scope: Scope) -> Iterator[str]:
+        """Yield why it is done this way, a sentence each, where there was a choice."""
+        yield from ()
+
+    def estimated_ms(self, scope: Scope) -> float:
+        """Return the estimated time of its statements in milliseconds; constants were measured on
+        2 cores and are good for an order of magnitude."""
+        return 0.0
+
+    def after(self, scope: Scope) -> Scope:
+        """Return what the next operation will find."""
+        return scope
+
+
+def blocker(code: str, object_: str, message: str, remedy: str) -> Finding:
+    """Return a finding that forbids the run."""
+    return Finding(level=Level.BLOCKER, code=code, object=object_, message=message, remedy=remedy)
+
+
+def carried_name(name: str, before: str, after: str) -> str | None:
+    """Return the name that a dependent gets when its table is renamed, or None if it keeps its own.
+
+    Only names that carry the table's (`before`, then `_`) follow it. The result is cut at 63 bytes,
+    at a character's end, as PostgreSQL would cut it.
+    """
+    if not re.match(re.escape(before) + "_", name):
+        return None
+    renamed = after + name[len(before) :]
+    return renamed.encode()[:NAME_BYTES].decode(errors="ignore")

@@ -1,0 +1,362 @@
+"""classify: an enum column, NOT NULL and without default, filled for every row by ordered rules.
+
+Two ways, chosen by cost. Where one label is common, the column comes into being NOT NULL with that
+label as its default, which only touches the catalog (PostgreSQL docs, ALTER TABLE, notes on ADD
+COLUMN), and only the other rows are updated. Where more than REWRITE_SHARE of the rows differ from
+the commonest label, one rewrite of the table is cheaper than that many updates. Measured on
+1,000,000 rows with 12 indexes: 77 µs for each updated row, 20 µs for each rewritten one.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from runbook import sql
+from runbook.facts import Census
+from runbook.operations.base import Expected, Name, Operation, Scope, blocker
+from runbook.operations.condition import Condition
+from runbook.vocabulary import Check, Finding, Level, Lock, Statement
+
+REWRITE_SHARE = 0.25
+"""Above this share of rows that differ from the commonest label, the table is rewritten."""
+
+UPDATE_US = 77.0
+"""Microseconds to update one row, 12 indexes, no HOT update."""
+
+REWRITE_US = 20.0
+"""Microseconds to rewrite one row, indexes included."""
+
+
+def _any_of(when: Any) -> Any:
+    """Take a list of conditions for `any` of them."""
+    return {"any": when} if isinstance(when, list) else when
+
+
+class Rule(BaseModel):
+    """A label and the condition that earns it; the first rule that matches a row wins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: Name
+    when: Annotated[Condition, BeforeValidator(_any_of)]
+
+
+class Classify(Operation):
+    """Add the column and give every row its label."""
+
+    op: Literal["classify"]
+    column: Name
+    type: Name = Field(description="an enum type of the table's schema")
+    rules: Annotated[tuple[Rule, ...], Field(alias="rule", min_length=1)]
+    otherwise: Name = Field(description="the label of rows that no rule matches")
+    expect_otherwise: int = Field(0, ge=0, description="how many such rows are expected at most")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label that a row can get, in the order of the rules, each once."""
+        return tuple(dict.fromkeys([*(rule.label for rule in self.rules), self.otherwise]))
+
+    def type_names(self) -> tuple[str, ...]:
+        return (self.type,)
+
+    def rule_columns(self) -> tuple[str, ...]:
+        """Return the columns that the rules look at, each once."""
+        return tuple(dict.fromkeys(name for rule in self.rules for name in rule.when.columns()))
+
+    def label_expression(self, cast: sql.Composable | None = None) -> sql.Composable:
+        """Return the rules as one CASE expression: text, or each label cast to a type."""
+
+        def label(name: str) -> sql.Composable:
+            literal = sql.value(name)
+            return sql.compose("{label}::{type}", label=literal, type=cast) if cast else literal
+
+        branches = (
+            sql.compose(
+                "        WHEN {predicate} THEN {label}",
+                predicate=rule.when.predicate(),
+                label=label(rule.label),
+            )
+            for rule in self.rules
+        )
+        return sql.compose(
+            "CASE\n{branches}\n        ELSE {otherwise}\n    END",
+            branches=sql.join("\n", branches),
+            otherwise=label(self.otherwise),
+        )
+
+    # -- before ------------------------------------------------------------------------------
+
+    def preconditions(self, scope: Scope) -> Iterator[Finding]:
+        table = f"{scope.schema}.{scope.table.name}"
+        if scope.table.column(self.column):
+            yield blocker(
+                "column-exists",
+                f"{table}.{self.column}",
+                f"Column {self.column!r} is there already on {table}.",
+                "Rename or drop it, or give the new column another name in the spec.",
+            )
+        for name in self.rule_columns():
+            if scope.table.column(name) is None:
+                yield blocker(
+                    "column-missing",
+                    f"{table}.{name}",
+                    f"The rules look at column {name!r}, which {table} does not have.",
+                    f"Its columns are {', '.join(c.name for c in scope.table.columns)}.",
+                )
+        yield from self._label_findings(scope)
+        yield from self._value_findings(scope)
+        yield from self._trigger_findings(scope)
+        if scope.catalog.census:
+            yield from self._census_findings(scope.catalog.census, table)
+
+    def _label_findings(self, scope: Scope) -> Iterator[Finding]:
+        """Yield what is wrong with the type or the labels."""
+        object_ = f"{scope.schema}.{self.type}"
+        known = scope.enums.get(self.type)
+        if known is None:
+            yield blocker(
+                "enum-missing",
+                object_,
+                f"Type {object_} of column {self.column!r} is no enum of this schema.",
+                "Add a create_enum operation before, or correct the type's name.",
+            )
+            return
+        for label in self.labels:
+            if label not in known:
+                yield blocker(
+                    "label-missing",
+                    object_,
+                    f"The rules give label {label!r}, which {object_} does not have.",
+                    f"Its labels are {', '.join(known)}.",
+                )
+
+    def _value_findings(self, scope: Scope) -> Iterator[Finding]:
+        """Yield comparisons of an enum column with something that is none of its labels."""
+        for rule in self.rules:
+            for name, text in rule.when.compared():
+                column = scope.table.column(name)
+                if column and column.labels and text not in column.labels:
+                    yield blocker(
+                        "value-unknown",
+                        f"{scope.schema}.{scope.table.name}.{name}",
+                        f"The rule for {rule.label} compares {name!r} with {text!r}, which is no "
+                        f"label of its type {column.type}.",
+                        f"Its labels are {', '.join(column.labels)}.",
+                    )
+
+    def _trigger_findings(self, scope: Scope) -> Iterator[Finding]:
+        for trigger in scope.table.update_triggers:
+            yield Finding(
+                level=Level.WARNING,
+                code="update-trigger",
+                object=trigger.name,
+                message=f"Trigger {trigger.name!r} fires for every row that is updated.",
+                remedy="If it alters a column that existed before, the proof fails and everything "
+                "is rolled back: disable it for the time of the migration.",
+            )
+
+    def _census_findings(self, census: Census, table: str) -> Iterator[Finding]:
+        """Yield what the rows as they are say about the rules."""
+        last = len(census.rules) - 1
+        for place, rule in enumerate(census.rules):
+            if place < last and rule.takes == 0:
+                yield Finding(
+                    level=Level.NOTE,
+                    code="rule-takes-nothing",
+                    object=rule.label,
+                    message=f"No row gets {rule.label} by its rule"
+                    + (
+                        f": {rule.alone:,} rows match it, and earlier rules take them all."
+                        if rule.alone
+                        else "."
+                    ),
+                    remedy=f"If those rows shall be {rule.label}, put its rule first in a spec of "
+                    "your own; the plan then shows the other reading."
+                    if rule.alone
+                    else "Nothing is to be done if that is known.",
+                )
+        rest = census.rules[last].takes
+        if rest > self.expect_otherwise:
+            caught = [group for group in census.groups if group.label == self.otherwise]
+            examples = ", ".join(
+                f"{'/'.join(v if v is not None else 'NULL' for v in group.values)} ({group.rows:,})"
+                for group in caught[:3]
+            )
+            yield Finding(
+                level=Level.WARNING,
+                code="otherwise-exceeded",
+                object=table,
+                message=f"{rest:,} rows match no rule and get {self.otherwise}; "
+                f"the spec expects at most {self.expect_otherwise:,}. The most frequent: {examples}.",
+                remedy="Read the list of these rows and decide whether a rule is missing.",
+            )
+
+    # -- the change --------------------------------------------------------------------------
+
+    def _commonest(self, census: Census) -> tuple[str, int]:
+        """Return the commonest label and how many rows differ from it; an earlier label wins a tie."""
+        label = max(self.labels, key=lambda name: census.predicted.get(name, 0))
+        return label, census.total - census.predicted.get(label, 0)
+
+    def _default(self, scope: Scope) -> str | None:
+        """Return the label for the metadata-only default, or None where a rewrite is cheaper."""
+        census = scope.census
+        label, different = self._commonest(census)
+        return None if different > REWRITE_SHARE * census.total else label
+
+    def reasons(self, scope: Scope) -> Iterator[str]:
+        label, different = self._commonest(scope.census)
+        share = different / scope.census.total if scope.census.total else 0.0
+        way = (
+            f"the table is rewritten once ({share:.0%} > {REWRITE_SHARE:.0%} of the rows differ)"
+            if self._default(scope) is None
+            else f"{label} comes as a metadata-only default and only the others are updated "
+            f"({share:.1%} ≤ {REWRITE_SHARE:.0%} of the rows)"
+        )
+        yield (
+            f"{self.column}: {label} is the commonest label; {different:,} of "
+            f"{scope.census.total:,} rows get another one, so {way}."
+        )
+
+    def estimated_ms(self, scope: Scope) -> float:
+        _, different = self._commonest(scope.census)
+        if self._default(scope) is None:
+            return scope.census.total * REWRITE_US / 1000
+        return different * UPDATE_US / 1000
+
+    def statements(self, scope: Scope) -> Iterator[Statement]:
+        default = self._default(scope)
+        undo = sql.render(
+            "ALTER TABLE {table} DROP COLUMN {column}", table=scope.relation, column=self.column
+        )
+        parts: dict[str, sql.Composable | str] = {
+            "table": scope.relation,
+            "column": self.column,
+            "type": sql.name(scope.schema, self.type),
+        }
+        if default is None:
+            yield from self._by_rewrite(scope, undo, parts)
+        else:
+            yield from self._by_default(scope, undo, parts, default)
+
+    def _by_default(
+        self, scope: Scope, undo: str, parts: dict[str, sql.Composable | str], default: str
+    ) -> Iterator[Statement]:
+        label = sql.value(default)
+        yield scope.statement(
+            sql.render(
+                "ALTER TABLE {table} ADD COLUMN {column} {type} NOT NULL DEFAULT {label}",
+                label=label,
+                **parts,
+            ),
+            f"Add {self.column} with {default} as its default (touches the catalog only)",
+            lock=Lock.ACCESS_EXCLUSIVE,
+            undo=undo,
+        )
+        yield scope.statement(
+            sql.render(
+                "UPDATE {table}\nSET {column} =\n    {typed}\nWHERE\n    {expression} <> {label}",
+                typed=self.label_expression(parts["type"]),  # type: ignore[arg-type]
+                expression=self.label_expression(),
+                label=label,
+                **parts,
+            ),
+            f"Classify the rows that are not {default}",
+            lock=Lock.ROW_EXCLUSIVE,
+        )
+        yield scope.statement(
+            sql.render("ALTER TABLE {table} ALTER COLUMN {column} DROP DEFAULT", **parts),
+            f"Drop the default of {self.column}",
+            lock=Lock.ACCESS_EXCLUSIVE,
+        )
+
+    def _by_rewrite(
+        self, scope: Scope, undo: str, parts: dict[str, sql.Composable | str]
+    ) -> Iterator[Statement]:
+        yield scope.statement(
+            sql.render("ALTER TABLE {table} ADD COLUMN {column} {type}", **parts),
+            f"Add {self.column}",
+            lock=Lock.ACCESS_EXCLUSIVE,
+            undo=undo,
+        )
+        yield scope.statement(
+            sql.render(
+                "ALTER TABLE {table}\n    ALTER COLUMN {column} TYPE {type} USING\n    {typed},\n"
+                "    ALTER COLUMN {column} SET NOT NULL",
+                typed=self.label_expression(parts["type"]),  # type: ignore[arg-type]
+                **parts,
+            ),
+            "Classify every row in one rewrite of the table",
+            lock=Lock.ACCESS_EXCLUSIVE,
+        )
+
+    def after(self, scope: Scope) -> Scope:
+        return scope.with_column(self.column)
+
+    # -- afterwards --------------------------------------------------------------------------
+
+    def checks(self, expected: Expected) -> Iterator[Check]:
+        parts: dict[str, sql.Composable | str] = {
+            "table": expected.relation,
+            "column": self.column,
+        }
+        yield Check(
+            id=expected.check_id("complete"),
+            title=f"Every row has a {self.column}: total = categorised, and no NULL",
+            sql=sql.render(_COMPLETE, **parts),
+            expected={"total minus categorised": 0, "null": 0},
+        )
+        yield Check(
+            id=expected.check_id("distribution"),
+            title=f"Rows per {self.column} are as the rules predict",
+            sql=sql.render(_DISTRIBUTION, **parts),
+            expected={label: rows for label, rows in expected.categories.items() if rows},
+        )
+        yield Check(
+            id=expected.check_id("rules"),
+            title=f"No {self.column} differs from the rules evaluated afresh",
+            sql=sql.render(
+                "SELECT count(*) FROM {table}\nWHERE {column}::text IS DISTINCT FROM\n    {label}",
+                label=self.label_expression(),
+                **parts,
+            ),
+            expected=0,
+        )
+        yield Check(
+            id=expected.check_id("column"),
+            title=f"{self.column} is of its type, NOT NULL and without default",
+            sql=sql.render(
+                _COLUMN,
+                table=sql.value(sql.text(expected.relation)),
+                column=sql.value(self.column),
+            ),
+            expected={
+                "schema": expected.schema,
+                "type": self.type,
+                "not_null": True,
+                "default": None,
+            },
+        )
+
+
+_COMPLETE = """\
+SELECT jsonb_build_object(
+    'total minus categorised', count(*) - count({column}),
+    'null', count(*) FILTER (WHERE {column} IS NULL))
+FROM {table}"""
+
+_DISTRIBUTION = """\
+SELECT coalesce(jsonb_object_agg(coalesce(label, 'NULL'), n), '{{}}') FROM (
+    SELECT {column}::text AS label, count(*) AS n FROM {table} GROUP BY 1
+) AS categories"""
+
+_COLUMN = """\
+SELECT jsonb_build_object(
+    'schema', n.nspname, 'type', t.typname, 'not_null', a.attnotnull,
+    'default', pg_get_expr(d.adbin, d.adrelid))
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = {table}::regclass AND a.attname = {column} AND NOT a.attisdropped"""

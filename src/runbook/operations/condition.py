@@ -1,0 +1,117 @@
+"""Conditions of rules: a small typed grammar, so that no SQL text stands in a spec.
+
+Two-valued throughout: a comparison with NULL does not match, and `not` of it does.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+
+from runbook import sql
+from runbook.operations.base import Name
+
+
+def _listed(item: Any) -> Any:
+    """Take a single item for a list of one."""
+    return item if isinstance(item, list | tuple) else [item]
+
+
+Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+_FORMS = ("equals", "like", "is_null", "any", "all", "not")
+
+
+class Condition(BaseModel):
+    """One condition: `column` with `equals`, `like` or `is_null`; or `any`, `all`, `not` of others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    column: Name | None = None
+    equals: Annotated[tuple[Scalar, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    like: Annotated[tuple[StrictStr, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    is_null: StrictBool | None = None
+    any: Annotated[tuple["Condition", ...], Field(min_length=1)] | None = None
+    all: Annotated[tuple["Condition", ...], Field(min_length=1)] | None = None
+    not_: "Condition | None" = Field(None, alias="not")
+
+    @model_validator(mode="after")
+    def _has_one_form(self) -> Self:
+        given = [form for form in _FORMS if getattr(self, form.replace("not", "not_")) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"has {' and '.join(given) or 'no comparison'}; "
+                f"write exactly one of {', '.join(_FORMS)}"
+            )
+        if (self.column is not None) != (given[0] in _FORMS[:3]):
+            raise ValueError(
+                f"{given[0]!r} needs a column"
+                if self.column is None
+                else f"{given[0]!r} takes conditions, not a column"
+            )
+        return self
+
+    def columns(self) -> Iterator[str]:
+        """Yield the columns it looks at, in the order written."""
+        if self.column is not None:
+            yield self.column
+        for part in (*(self.any or ()), *(self.all or ()), *filter(None, [self.not_])):
+            yield from part.columns()
+
+    def compared(self) -> Iterator[tuple[str, str]]:
+        """Yield each (column, text) that `equals` compares."""
+        for item in self.equals or ():
+            if self.column is not None and isinstance(item, str):
+                yield self.column, item
+        for part in (*(self.any or ()), *(self.all or ()), *filter(None, [self.not_])):
+            yield from part.compared()
+
+    def predicate(self) -> sql.Composable:
+        """Return it as an SQL predicate, safe to stand beside AND and OR."""
+        if self.any is not None:
+            return _joined(" OR ", self.any)
+        if self.all is not None:
+            return _joined(" AND ", self.all)
+        if self.not_ is not None:
+            return sql.compose("({part}) IS NOT TRUE", part=self.not_.predicate())
+        assert self.column is not None
+        if self.is_null is not None:
+            test = sql.compose("IS NULL" if self.is_null else "IS NOT NULL")
+            return sql.compose("{column} {test}", column=self.column, test=test)
+        if self.like is not None:
+            return self._like(self.column, self.like)
+        return self._equals(self.column, self.equals or ())
+
+    @staticmethod
+    def _equals(column: str, items: tuple[Scalar, ...]) -> sql.Composable:
+        if len(items) == 1:
+            return sql.compose("{column} = {item}", column=column, item=sql.value(items[0]))
+        return sql.compose("{column} IN ({items})", column=column, items=sql.values(items))
+
+    @staticmethod
+    def _like(column: str, patterns: tuple[str, ...]) -> sql.Composable:
+        """Compare as text, so that enum columns can be matched too."""
+        if len(patterns) == 1:
+            return sql.compose(
+                "{column}::text LIKE {pattern}", column=column, pattern=sql.value(patterns[0])
+            )
+        return sql.compose(
+            "{column}::text LIKE ANY (ARRAY[{patterns}])",
+            column=column,
+            patterns=sql.values(patterns),
+        )
+
+
+def _joined(separator: Any, parts: tuple[Condition, ...]) -> sql.Composable:
+    if len(parts) == 1:
+        return parts[0].predicate()
+    return sql.compose("({parts})", parts=sql.join(separator, (part.predicate() for part in parts)))

@@ -1,0 +1,32 @@
+DO $ledger$
+BEGIN
+    IF to_regnamespace({schema_name}) IS NULL THEN
+        CREATE SCHEMA {schema};
+    END IF;
+    IF to_regclass({ledger_name}) IS NULL THEN
+        CREATE TABLE {ledger} (
+            run_id uuid PRIMARY KEY,
+            migration text NOT NULL,
+            table_schema text NOT NULL,
+            table_before text NOT NULL,
+            table_after text NOT NULL,
+            table_oid oid NOT NULL,
+            spec_sha256 text NOT NULL,
+            plan_sha256 text NOT NULL,
+            mode text NOT NULL,
+            tool_version text NOT NULL,
+            applied_by text NOT NULL DEFAULT session_user,
+            client text,
+            applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+            rows bigint NOT NULL,
+            categories jsonb NOT NULL,
+            unvalidated jsonb NOT NULL,
+            algorithm text,
+            fingerprint text,
+            statements jsonb NOT NULL
+        );
+        COMMENT ON TABLE {ledger} IS
+            'What migration-runbook applied to this database: one row a run, never changed.';
+    END IF;
+END
+$ledger$

@@ -1,0 +1,84 @@
+"""The plan: exact ordered statements, why they are these, and the hash that a person approves."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+from runbook.vocabulary import Phase, Statement
+
+Mode = Literal["auto", "atomic"]
+
+HASH_FORMAT = 1
+"""Part of what is hashed; raised whenever the same plan would hash differently."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person may choose about a run."""
+
+    mode: Mode = "auto"
+    lock_timeout_ms: int = 2_000
+    """How long a statement may wait for a lock before the run gives up."""
+    lock_budget_ms: int = 1_000
+    """How long `auto` may hold a lock that blocks the application, as estimated."""
+    statement_timeout_ms: int = 3_600_000
+    """How long one statement may take; 0 is no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A plan for one database. Two databases with the same facts have the same plan and hash."""
+
+    migration: str
+    mode: Mode
+    schema: str
+    table_before: str
+    table_after: str
+    statements: tuple[Statement, ...]
+    reasons: tuple[str, ...]
+    predicted: Mapping[str, int]
+    estimated_lock_ms: float
+    """How long the strongest lock is likely to be held."""
+    facts: Mapping[str, Any]
+    """The catalog facts that the statements rest on."""
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 over every statement and the facts they rest on; not over any count."""
+        content = {
+            "format": HASH_FORMAT,
+            "migration": self.migration,
+            "mode": self.mode,
+            "statements": [
+                {key: val for key, val in asdict(statement).items() if key != "title"}
+                for statement in self.statements
+            ],
+            "facts": self.facts,
+        }
+        return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+    def of_phase(self, phase: Phase) -> tuple[Statement, ...]:
+        """Return the statements of one phase, in order."""
+        return tuple(statement for statement in self.statements if statement.phase is phase)
+
+
+def canonical(content: object) -> str:
+    """Return JSON that is the same for the same content on every machine."""
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def hashed(fact: object) -> Any:
+    """Return a fact as plain data, without the fields that the hash does not cover."""
+    if is_dataclass(fact):
+        return {
+            field.name: hashed(getattr(fact, field.name))
+            for field in fields(fact)
+            if field.metadata.get("hashed", True)
+        }
+    if isinstance(fact, Mapping):
+        return {key: hashed(val) for key, val in fact.items()}
+    if isinstance(fact, tuple):
+        return [hashed(item) for item in fact]
+    return fact

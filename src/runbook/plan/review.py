@@ -1,0 +1,129 @@
+"""The review: everything that speaks against the migration, or that a person should know before."""
+
+from collections.abc import Iterator
+
+from runbook.facts import Catalog, Table
+from runbook.operations.base import blocker
+from runbook.plan.build import estimated_lock_ms, steps
+from runbook.plan.model import Options
+from runbook.spec import Spec
+from runbook.vocabulary import Finding, Level
+
+OLDEST = 150_000
+"""The oldest PostgreSQL that is supported, as `server_version_num`."""
+
+_KINDS = {
+    "p": "a partitioned table",
+    "f": "a foreign table",
+    "v": "a view",
+    "m": "a materialized view",
+}
+
+
+def review(spec: Spec, catalog: Catalog, options: Options) -> tuple[Finding, ...]:
+    """Return the findings, blockers first; without any blocker the plan can be made and run."""
+    found = list(_findings(spec, catalog, options))
+    order = list(Level)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+
+
+def blockers(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Return the findings that forbid the run."""
+    return tuple(finding for finding in findings if finding.level is Level.BLOCKER)
+
+
+def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Finding]:
+    yield from _server_findings(catalog)
+    if catalog.table is None:
+        yield _missing_table(spec, catalog)
+        return
+    yield from _table_findings(catalog.table)
+    yield from _privilege_findings(catalog)
+    course = list(steps(spec, catalog, catalog.table, options))
+    for step in course:
+        yield from step.operation.preconditions(step.scope)
+    if options.mode == "auto" and catalog.census:
+        estimate = estimated_lock_ms(course)
+        if estimate > options.lock_budget_ms:
+            yield blocker(
+                "lock-budget",
+                f"{spec.schema_}.{spec.table}",
+                f"The table would be locked for about {estimate:,.0f} ms, and the lock budget is "
+                f"{options.lock_budget_ms:,} ms.",
+                "Choose mode `atomic` for a time when the application may wait that long, or raise "
+                "the lock budget.",
+            )
+
+
+def _server_findings(catalog: Catalog) -> Iterator[Finding]:
+    server = catalog.server
+    if server.version_number < OLDEST:
+        yield blocker(
+            "server-too-old",
+            server.name,
+            f"The server is PostgreSQL {server.server_version}, and {OLDEST // 10_000} is the "
+            "oldest supported.",
+            "Upgrade the server first.",
+        )
+    if server.read_only:
+        yield blocker(
+            "read-only-server",
+            server.name,
+            "The server takes no writes: it is a replica, or its sessions are read-only by default.",
+            "Connect to the primary, or clear default_transaction_read_only for this role.",
+        )
+
+
+def _missing_table(spec: Spec, catalog: Catalog) -> Finding:
+    object_ = f"{spec.schema_}.{spec.table}"
+    there = catalog.relations.get(spec.table_after) if spec.table_after != spec.table else None
+    return blocker(
+        "table-missing",
+        object_,
+        f"Table {object_} is not there"
+        + (
+            f", but {there} {spec.schema_}.{spec.table_after} is, and no ledger entry says that the "
+            "runbook made it."
+            if there
+            else f" in database {catalog.server.name!r}."
+        ),
+        "If something else migrated it, there is nothing to do here; otherwise check the database "
+        "that the URL names."
+        if there
+        else "Check that the URL names the right database, and schema and table in the spec.",
+    )
+
+
+def _table_findings(table: Table) -> Iterator[Finding]:
+    object_ = f"{table.schema}.{table.name}"
+    if table.kind != "r":
+        yield blocker(
+            "table-kind",
+            object_,
+            f"{object_} is {_KINDS.get(table.kind, 'of another kind')}, not an ordinary table.",
+            "Name an ordinary table in the spec; other kinds are not supported.",
+        )
+    if table.is_child or table.has_children:
+        yield blocker(
+            "inheritance",
+            object_,
+            f"{object_} is part of an inheritance or partition tree.",
+            "Such tables are not supported: their rows and constraints live in several tables.",
+        )
+    if table.row_security_active:
+        yield blocker(
+            "row-security",
+            object_,
+            f"Row-level security hides rows of {object_} from the connected role.",
+            "Connect as a role with BYPASSRLS, or as the owner without FORCE ROW LEVEL SECURITY.",
+        )
+
+
+def _privilege_findings(catalog: Catalog) -> Iterator[Finding]:
+    for missing in catalog.missing_privileges:
+        yield blocker(
+            "privilege-missing",
+            missing,
+            f"Role {catalog.server.user!r} lacks {missing}.",
+            "Grant it, or connect as a role that has it.",
+        )

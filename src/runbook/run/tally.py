@@ -1,0 +1,56 @@
+"""Tallies as they came back, and the proof: the comparison of the two."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runbook.plan.tally import ALGORITHM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What one tally counted."""
+
+    rows: int
+    categories: Mapping[str, int]
+    fingerprint: str
+    """The sums of both seeds' hashes, separated by a colon."""
+    wrong: int
+    """Rows whose label differs from the rules evaluated afresh; 0 before the change."""
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> "Tally":
+        """Return the tally that the query's rows (label, rows, wrong, seed_0, seed_1) make."""
+        lines = list(rows)
+        return cls(
+            rows=sum(line[1] for line in lines),
+            categories={line[0]: line[1] for line in lines if line[0] is not None},
+            fingerprint=f"{sum(line[3] for line in lines)}:{sum(line[4] for line in lines)}",
+            wrong=sum(line[2] for line in lines),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The comparison of the data of all columns that existed before."""
+
+    algorithm: str
+    rows_before: int
+    rows_after: int
+    fingerprint_before: str
+    fingerprint_after: str
+    passed: bool
+
+
+def prove(before: Tally, after: Tally) -> Proof:
+    """Compare two tallies: same rows, same values, and every label as the rules gave before."""
+    return Proof(
+        algorithm=ALGORITHM,
+        rows_before=before.rows,
+        rows_after=after.rows,
+        fingerprint_before=before.fingerprint,
+        fingerprint_after=after.fingerprint,
+        passed=(before.rows, before.fingerprint, before.categories)
+        == (after.rows, after.fingerprint, after.categories)
+        and after.wrong == 0,
+    )

@@ -1,0 +1,56 @@
+"""Composing SQL text without a connection: names and values are quoted by psycopg alone.
+
+The plan is text, made before any connection exists and hashed; so everything variable in it goes
+through `psycopg.sql`, which quotes every identifier (upper case and spaces survive) and escapes
+every literal without asking the server. Run the text with a cursor and no parameters: psycopg
+takes `%` for a placeholder only where parameters are passed.
+"""
+
+from collections.abc import Iterable
+from typing import LiteralString
+
+from psycopg import sql
+
+Composable = sql.Composable
+
+
+def name(*parts: str) -> sql.Identifier:
+    """Return a quoted name, dotted where several parts are given."""
+    return sql.Identifier(*parts)
+
+
+def value(item: object) -> sql.Literal:
+    """Return a quoted literal."""
+    return sql.Literal(item)
+
+
+def names(items: Iterable[str]) -> Composable:
+    """Return quoted names, separated by commas."""
+    return sql.SQL(", ").join(sql.Identifier(item) for item in items)
+
+
+def values(items: Iterable[object]) -> Composable:
+    """Return quoted literals, separated by commas."""
+    return sql.SQL(", ").join(sql.Literal(item) for item in items)
+
+
+def compose(template: LiteralString, /, **parts: Composable | str) -> sql.Composed:
+    """Fill a template; a part given as `str` is taken for a name and quoted."""
+    return sql.SQL(template).format(
+        **{key: sql.Identifier(part) if isinstance(part, str) else part for key, part in parts.items()}
+    )
+
+
+def join(separator: LiteralString, parts: Iterable[Composable]) -> sql.Composed:
+    """Join composed parts by a separator of trusted text."""
+    return sql.SQL(separator).join(parts)
+
+
+def text(composed: Composable) -> str:
+    """Return the finished SQL text, the same on every machine."""
+    return composed.as_string(None)
+
+
+def render(template: LiteralString, /, **parts: Composable | str) -> str:
+    """Fill a template and return the finished SQL text."""
+    return text(compose(template, **parts))

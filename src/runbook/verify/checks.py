@@ -1,0 +1,106 @@
+"""The checks: questions to the database after the change, each with its SQL and its answer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from runbook import sql
+from runbook.facts import LedgerEntry
+from runbook.operations.base import Expected
+from runbook.spec import Spec
+from runbook.verify.models import model_checks
+from runbook.vocabulary import Check, CheckResult
+
+Connection = psycopg.Connection[Any]
+
+
+def expected_of(spec: Spec, entry: LedgerEntry, categories: dict[str, int]) -> Expected:
+    """Return what the checks shall find: a recorded run, and the rows that each label should have."""
+    return Expected(
+        schema=entry.table_schema,
+        table_before=spec.table,
+        table_after=spec.table_after,
+        table_oid=entry.table_oid,
+        categories=categories,
+        unvalidated=entry.unvalidated,
+        criteria={str(check): name for check, name in spec.criteria.items()},
+    )
+
+
+def predicted_now(connection: Connection, spec: Spec) -> dict[str, int]:
+    """Return the rows per label that the rules give when evaluated on the migrated table now.
+
+    What was recorded cannot be expected at a later time: the application goes on writing.
+    """
+    if spec.classify is None:
+        return {}
+    query = sql.render(
+        "SELECT {label}, count(*) FROM {table} GROUP BY 1",
+        label=spec.classify.label_expression(),
+        table=sql.name(spec.schema_, spec.table_after),
+    )
+    try:
+        return {label: rows for label, rows in connection.execute(query.encode())}
+    except psycopg.errors.UndefinedTable:
+        return {}
+
+
+def verify(connection: Connection, spec: Spec, expected: Expected) -> tuple[CheckResult, ...]:
+    """Ask every question in one read-only snapshot; criteria of the user's own come first.
+
+    The connection must be in autocommit mode and outside any transaction.
+    """
+    checks = list(_checks(spec, expected))
+    connection.execute("SET default_transaction_read_only = on")
+    try:
+        results = [_ask(connection, check) for check in checks]
+        results += model_checks(connection, spec, expected) if spec.models else []
+    finally:
+        connection.execute("RESET default_transaction_read_only")
+    named = set(expected.criteria.values())
+    return tuple(sorted(results, key=lambda r: (r.id not in named, r.id if r.id in named else "")))
+
+
+def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
+    for operation in spec.operations:
+        yield from operation.checks(expected)
+    table = sql.value(sql.text(expected.relation))
+    yield Check(
+        id=expected.check_id("same-table"),
+        title="It is the same table as before: renamed, not recreated (same OID)",
+        sql=sql.render("SELECT {table}::regclass::oid::bigint", table=table),
+        expected=expected.table_oid,
+    )
+    yield Check(
+        id=expected.check_id("foreign-keys"),
+        title="Every foreign key of the table is validated",
+        sql=sql.render(
+            "SELECT coalesce(jsonb_agg(pg_get_constraintdef(oid) ORDER BY conname), '[]')\n"
+            "FROM pg_constraint\n"
+            "WHERE conrelid = {table}::regclass AND contype = 'f' AND NOT convalidated",
+            table=table,
+        ),
+        expected=list(expected.unvalidated),
+    )
+
+
+def _ask(connection: Connection, check: Check) -> CheckResult:
+    """Ask one question; an error is an answer that does not pass."""
+    observed: object
+    try:
+        row = connection.execute(check.sql.encode()).fetchone()
+        observed = row[0] if row else None
+        passed = observed == check.expected
+    except psycopg.Error as error:
+        if connection.closed:
+            raise
+        observed, passed = f"error {error.sqlstate}: {error.diag.message_primary}", False
+    return CheckResult(
+        id=check.id,
+        title=check.title,
+        sql=check.sql,
+        expected=check.expected,
+        observed=observed,
+        passed=passed,
+    )

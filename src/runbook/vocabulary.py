@@ -1,0 +1,95 @@
+"""Statements, findings and checks: what operations produce and every later stage passes on."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Lock(StrEnum):
+    """PostgreSQL's table-level lock modes that a statement of ours takes (docs, 13.3.1)."""
+
+    NONE = "none"
+    ACCESS_SHARE = "ACCESS SHARE"
+    ROW_EXCLUSIVE = "ROW EXCLUSIVE"
+    SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
+    SHARE = "SHARE"
+    ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
+
+
+class Phase(StrEnum):
+    """When a statement runs."""
+
+    PREPARE = "prepare"
+    """In a transaction of its own before the rest: what PostgreSQL cannot use in the transaction
+    that made it (a label added to an existing enum type, error 55P04)."""
+    ATOMIC = "atomic"
+    """In the one transaction that does everything else."""
+
+
+class Role(StrEnum):
+    """What the runner does around a statement."""
+
+    SETTING = "setting"
+    LOCK = "lock"
+    """After it the catalog facts are read again and compared with those of the plan."""
+    TALLY_BEFORE = "tally-before"
+    CHANGE = "change"
+    TALLY_AFTER = "tally-after"
+    """After it both tallies are compared; a difference rolls everything back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One SQL statement of a plan. Frozen text: it runs exactly as it was reviewed."""
+
+    sql: str
+    title: str
+    """What it does, in a few words."""
+    phase: Phase = Phase.ATOMIC
+    role: Role = Role.CHANGE
+    lock: Lock = Lock.NONE
+    lock_timeout_ms: int
+    """How long it may wait for its lock."""
+    undo: str | None = None
+    """The SQL that takes it back, or None where nothing is to be taken back or nothing can."""
+
+
+class Level(StrEnum):
+    """How much a finding matters."""
+
+    BLOCKER = "blocker"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something the review tells a person."""
+
+    level: Level
+    code: str
+    object: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A question whose SQL returns exactly one value, and the answer that is expected."""
+
+    id: str
+    title: str
+    sql: str
+    expected: object
+    """Anything that JSON holds; `observed` must be equal to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """A check with its answer."""
+
+    id: str
+    title: str
+    sql: str
+    expected: object
+    observed: object
+    passed: bool
