@@ -1,0 +1,136 @@
+"""The commands, and how an error leaves them: one sentence, one remedy, the right exit code."""
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from runbook import __version__
+from runbook.cli.execute import run_step
+from runbook.cli.options import (
+    database_reference,
+    plan_options,
+    report_options,
+    target_options,
+)
+from runbook.errors import RunbookError
+
+
+class _Group(click.Group):
+    """Turns the errors meant for people into messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        arguments = sys.argv[1:]
+        try:
+            return super().invoke(ctx)
+        except RunbookError as error:
+            if "--debug" in arguments:
+                raise
+            if "--json" in arguments:
+                click.echo(json.dumps(_as_json(error), ensure_ascii=False))
+            click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
+            click.echo(error.remedy, err=True)
+            ctx.exit(error.exit_code)
+
+
+def _as_json(error: RunbookError) -> dict[str, Any]:
+    return {
+        "outcome": error.outcome.value,
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "remedy": error.remedy,
+        "bundle": "",
+    }
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="runbook")
+def main() -> None:
+    """Change a production PostgreSQL database so that the archived report proves how.
+
+    \b
+    Exit codes: 0 done and checked, 1 a bug, 2 wrong usage, 3 refused before any
+    change, 4 applied but a check failed, 5 rolled back, 6 stopped midway.
+    """
+
+
+def _run(step: str, options: dict[str, Any]) -> None:
+    """Run a step with a command's options, and exit with its code."""
+    as_json = options.pop("as_json")
+    options.pop("debug")
+    options["database_url"] = database_reference(options["database_url"])
+    click.get_current_context().exit(run_step(step, options, as_json=as_json))
+
+
+@main.command()
+@target_options
+@report_options
+@plan_options
+def review(**options: Any) -> None:
+    """Read the database and report what would happen. Changes nothing."""
+    _run("review", options)
+
+
+@main.command()
+@target_options
+@report_options
+@plan_options
+@click.option("--approved-plan", default="", metavar="HASH", help="Refuse any plan but this one.")
+def migrate(**options: Any) -> None:
+    """Apply the migration, prove that no data was lost, check it, archive the report."""
+    _run("migrate", options)
+
+
+@main.command()
+@target_options
+@report_options
+def verify(**options: Any) -> None:
+    """Ask all checks of an applied migration again. Changes nothing."""
+    _run("verify", options)
+
+
+@main.command()
+@target_options
+@plan_options
+@click.option("--format", "form", type=click.Choice(["sql", "json"]), default="sql", show_default=True)
+def plan(**options: Any) -> None:
+    """Print the plan. Changes nothing, starts no notebook."""
+    from runbook.cli.show_plan import show_plan
+
+    options["database_url"] = database_reference(options["database_url"])
+    show_plan(options)
+
+
+@main.command()
+@report_options
+@click.option("--fresh", is_flag=True, help="Remove the demo database first and start over.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def demo(reports: str, fresh: bool, debug: bool) -> None:
+    """Review, migrate and verify the sample database on an embedded PostgreSQL."""
+    from runbook.embedded.database import DEMO, forget
+
+    if fresh:
+        forget(DEMO)
+    common = {
+        "database_url": f"embedded:{DEMO}",
+        "spec": "llamalog",
+        "ledger_schema": "runbook",
+        "reports": reports,
+    }
+    planning = {
+        "mode": "auto",
+        "lock_timeout_ms": 2_000,
+        "lock_budget_ms": 1_000,
+        "statement_timeout_ms": 3_600_000,
+    }
+    steps: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("review", planning),
+        ("migrate", planning | {"approved_plan": ""}),
+        ("verify", {}),
+    )
+    for step, more in steps:
+        code = run_step(step, common | more)
+        click.echo()
+        if code:
+            click.get_current_context().exit(code)

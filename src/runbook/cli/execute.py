@@ -1,0 +1,124 @@
+"""Running a notebook by papermill from a command, and telling a person how it ended."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runbook.errors import RunbookError
+
+if TYPE_CHECKING:
+    from runbook.engine import Archived
+
+NOTEBOOKS = {
+    "review": "01_review.ipynb",
+    "migrate": "02_migrate.ipynb",
+    "verify": "03_verify.ipynb",
+}
+
+
+def notebook_path(step: str) -> Path:
+    """Return a step's notebook: inside the installed package, or in the source tree beside it."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "notebooks", package.parents[1] / "notebooks"):
+        if (folder / NOTEBOOKS[step]).is_file():
+            return folder / NOTEBOOKS[step]
+    raise RunbookError(f"The notebook {NOTEBOOKS[step]} is missing.", "Install the package again.")
+
+
+def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) -> int:
+    """Run a step's notebook, tell how it ended, and return the exit code.
+
+    What is wrong before a kernel is needed (spec, URL, connection) is raised at once.
+    """
+    _check_first(parameters)
+    archived = _execute(step, parameters)
+    if as_json:
+        content = archived.record.model_dump(mode="json", exclude={"plan_sql"})
+        click.echo(json.dumps(content | {"bundle": str(archived.bundle or "")}, ensure_ascii=False))
+    tell(archived, error=as_json)
+    return archived.record.exit_code
+
+
+def _check_first(parameters: dict[str, Any]) -> None:
+    """Raise what can be known without a kernel, in a twentieth of the time."""
+    from runbook.archive.folder import prepare
+    from runbook.database import connect, resolve
+    from runbook.spec import load_spec
+
+    load_spec(parameters["spec"])
+    target = resolve(parameters["database_url"])
+    prepare(parameters["reports"])
+    connect(target).close()
+
+
+def _execute(step: str, parameters: dict[str, Any]) -> "Archived":
+    """Execute the notebook by the runbook's engine."""
+    import logging
+    import warnings
+
+    # Papermill logs to standard error what the report holds anyway.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import papermill
+
+    found: list[Archived] = []
+    try:
+        papermill.execute_notebook(
+            notebook_path(step),
+            None,
+            parameters=parameters,
+            engine_name="runbook",
+            kernel_name="python3",
+            progress_bar={"desc": step, "leave": False} if sys.stderr.isatty() else False,
+            report=found.append,
+        )
+    except RunbookError:
+        raise
+    except Exception:
+        # A failed cell or a dead kernel: the record says what it was.
+        if not found:
+            raise
+    return found[0]
+
+
+def tell(archived: "Archived", *, error: bool = False) -> None:
+    """Print how a run ended, for a person."""
+    record = archived.record
+    colour = "green" if record.exit_code == 0 else "red"
+    say = _Printer(error)
+    say(click.style(f"{record.step}: {record.outcome}", fg=colour, bold=True), record.message)
+    if record.remedy:
+        say("", record.remedy)
+    counts = record.counts
+    if counts.before:
+        say("rows before", f"{counts.before.total:,}")
+    if counts.after:
+        say("rows after", f"{counts.after.total:,}")
+    shown = counts.after.categories if counts.after else (counts.predicted or {})
+    total = sum(shown.values())
+    for label, rows in sorted(shown.items(), key=lambda item: -item[1]):
+        say(f"  {label}", f"{rows:>9,}  {rows / total if total else 0:6.1%}")
+    if record.proof:
+        say("proof", "equal" if record.proof["passed"] else "DIFFERENT")
+    if record.checks:
+        passed = sum(check["passed"] for check in record.checks)
+        say("checks", f"{passed} of {len(record.checks)} passed")
+    if record.locked_ms is not None:
+        say("locked for", f"{record.locked_ms:,.0f} ms")
+    if archived.bundle:
+        say("report", str(archived.bundle / "report.html"))
+
+
+class _Printer:
+    """Prints lines of a name and a value, aligned."""
+
+    def __init__(self, error: bool) -> None:
+        self.error = error
+
+    def __call__(self, name: str, value: str) -> None:
+        padding = " " * max(14 - len(click.unstyle(name)), 1)
+        click.echo(f"{name}{padding}{value}".rstrip(), err=self.error)

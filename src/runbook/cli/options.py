@@ -1,0 +1,95 @@
+"""The options that commands share."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from runbook.errors import UsageError
+
+Command = Callable[..., Any]
+
+_TARGET = (
+    click.option(
+        "--database-url",
+        metavar="URL",
+        help="postgresql://…, env:NAME or embedded:NAME. Default: the variable DATABASE_URL.",
+    ),
+    click.option(
+        "--spec", default="llamalog", show_default=True, help="A shipped spec, or a .toml file."
+    ),
+    click.option(
+        "--ledger-schema", default="runbook", show_default=True, help="Schema of the ledger."
+    ),
+    click.option(
+        "--json", "as_json", is_flag=True, help="One JSON object on standard output, the rest on standard error."
+    ),
+    click.option("--debug", is_flag=True, help="Show tracebacks."),
+)
+
+_REPORT = (
+    click.option(
+        "--reports", default="reports", show_default=True, help="Folder of the archived reports."
+    ),
+)
+
+_PLAN = (
+    click.option(
+        "--mode",
+        type=click.Choice(["auto", "atomic"]),
+        default="auto",
+        show_default=True,
+        help="auto: refuse when the lock is likely to exceed the budget.",
+    ),
+    click.option(
+        "--lock-timeout-ms",
+        type=click.IntRange(1),
+        default=2_000,
+        show_default=True,
+        help="How long to wait for a lock.",
+    ),
+    click.option(
+        "--lock-budget-ms",
+        type=click.IntRange(1),
+        default=1_000,
+        show_default=True,
+        help="How long `auto` may hold a lock.",
+    ),
+    click.option(
+        "--statement-timeout-ms",
+        type=click.IntRange(0),
+        default=3_600_000,
+        show_default=True,
+        help="How long one statement may take; 0: no limit.",
+    ),
+)
+
+
+def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+target_options = _with(_TARGET)
+report_options = _with(_REPORT)
+plan_options = _with(_PLAN)
+
+
+def database_reference(given: str | None) -> str:
+    """Return the database URL: the option's, else a reference to DATABASE_URL.
+
+    Raises `UsageError` if there is neither: no command has a database that works by itself.
+    """
+    if given:
+        return given
+    if os.environ.get("DATABASE_URL"):
+        return "env:DATABASE_URL"
+    raise UsageError(
+        "No database is named.",
+        "Give --database-url, or set the environment variable DATABASE_URL.",
+    )

@@ -1,0 +1,55 @@
+"""`runbook plan`: the plan as SQL or JSON on standard output."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from runbook.catalog import read_catalog
+from runbook.database import connect, resolve
+from runbook.errors import BlockedError
+from runbook.plan import Options, blockers, build_plan, review
+from runbook.plan.script import script
+from runbook.spec import load_spec
+from runbook.vocabulary import Finding
+
+
+def show_plan(options: dict[str, Any]) -> None:
+    """Print the plan for a database. Raises `BlockedError` where there can be none."""
+    spec = load_spec(options["spec"])
+    chosen = Options(
+        mode=options["mode"],
+        lock_timeout_ms=options["lock_timeout_ms"],
+        lock_budget_ms=options["lock_budget_ms"],
+        statement_timeout_ms=options["statement_timeout_ms"],
+    )
+    with connect(resolve(options["database_url"]), application="runbook plan") as connection:
+        catalog = read_catalog(connection, spec, ledger_schema=options["ledger_schema"])
+    if catalog.applied:
+        click.echo(
+            f"Already applied at {catalog.applied.applied_at} by run {catalog.applied.run_id}: "
+            "nothing is to be done.",
+            err=True,
+        )
+        return
+    findings = review(spec, catalog, chosen)
+    for finding in findings:
+        click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
+    forbidding = blockers(findings)
+    if forbidding:
+        raise BlockedError(forbidding[0].message, f"Nothing was changed. {forbidding[0].remedy}")
+    plan = build_plan(spec, catalog, chosen)
+    assert catalog.table is not None
+    if options["form"] == "json" or options["as_json"]:
+        content = asdict(plan) | {
+            "sha256": plan.sha256,
+            "findings": [_finding(finding) for finding in findings],
+        }
+        click.echo(json.dumps(content, ensure_ascii=False, default=dict))
+    else:
+        click.echo(script(spec, plan, catalog.table, options["ledger_schema"]), nl=False)
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    return {key: str(value) for key, value in asdict(finding).items()}

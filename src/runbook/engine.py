@@ -1,0 +1,143 @@
+"""The papermill engine: runs a notebook of the runbook and archives what it left behind.
+
+It is what `papermill` uses for these notebooks without being asked: importing this module (papermill
+does, for its entry points) puts it in the default engine's place, where it only takes notebooks that
+carry our metadata key and leaves every other one to papermill's own engine. So a bare
+`papermill notebooks/02_migrate.ipynb out.ipynb` archives the same bundle as `runbook migrate`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from papermill.engines import NBClientEngine, papermill_engines
+from papermill.translators import papermill_translators
+from traitlets.config import Config
+
+from runbook.record import MIME, Record, now
+
+KEY = "runbook"
+"""The key in a notebook's metadata; its value names the step."""
+
+HIDDEN_URL = "RUNBOOK_DATABASE_URL"
+"""The environment variable by which a URL reaches the kernel without standing in the notebook."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archived:
+    """What came of a run: its record, and its bundle unless no database was reached."""
+
+    record: Record
+    bundle: Path | None
+
+
+Report = Callable[[Archived], None]
+
+
+class RunbookEngine(NBClientEngine):  # type: ignore[misc]
+    """Execute a notebook; if it is ours, archive it with the record that it published."""
+
+    @classmethod
+    def execute_notebook(
+        cls,
+        nb: NotebookNode,
+        kernel_name: str,
+        output_path: str | None = None,
+        *args: Any,
+        report: Report | None = None,
+        **kwargs: Any,
+    ) -> NotebookNode:
+        if KEY not in nb.metadata:
+            return super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
+        from runbook.archive.folder import prepare
+
+        folder = prepare(str(_parameter(nb, "reports", "reports")))
+        _hide_url(nb, kernel_name)
+        try:
+            # Unix sockets instead of TCP ports: nobody else on the machine can listen in.
+            kwargs.setdefault("config", Config(KernelManager={"transport": "ipc"}))
+            return super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
+        finally:
+            archived = _archive(nb, folder)
+            (report or _tell)(archived)
+
+
+def _archive(nb: NotebookNode, folder: Path) -> Archived:
+    """Write the bundle of an executed notebook."""
+    from runbook.archive.bundle import write_bundle
+    from runbook.report.export import report_html, report_notebook
+
+    published = published_record(nb)
+    record = published or _lost_record(nb)
+    if published and published.database is None:
+        return Archived(record=record, bundle=None)
+    files = {
+        "report.ipynb": report_notebook(nb, record),
+        "report.html": report_html(nb, record),
+        "plan.sql": (record.plan_sql or "-- No plan was made.\n").encode(),
+    }
+    return Archived(record=record, bundle=write_bundle(folder, record, files))
+
+
+def published_record(nb: NotebookNode) -> Record | None:
+    """Return the record that the notebook published last, or None."""
+    found = [
+        output.data[MIME]
+        for cell in nb.cells
+        for output in cell.get("outputs", [])
+        if MIME in output.get("data", {})
+    ]
+    return Record.model_validate(found[-1]) if found else None
+
+
+def _lost_record(nb: NotebookNode) -> Record:
+    """Return what can be said of a run whose kernel ended before it published anything."""
+    record = Record(
+        run_id="",
+        migration=Path(str(_parameter(nb, "spec", "llamalog"))).stem,
+        step=str(nb.metadata[KEY]["step"]),
+        started_at=now(),
+    )
+    record.message = "The kernel ended before it published a result."
+    record.remedy = (
+        "The database is either as it was or wholly migrated, nothing between: run `runbook verify`."
+    )
+    record.finished_at = now()
+    return record
+
+
+def _parameter(nb: NotebookNode, name: str, default: object) -> object:
+    """Return a parameter as it was passed to papermill."""
+    return nb.metadata.get("papermill", {}).get("parameters", {}).get(name, default)
+
+
+def _hide_url(nb: NotebookNode, kernel_name: str) -> None:
+    """Move a database URL out of the notebook into the kernel's environment.
+
+    Papermill writes parameters into the output twice, before this engine and after it; from here on
+    there is only a reference.
+    """
+    url = _parameter(nb, "database_url", None)
+    if not isinstance(url, str) or url.startswith(("env:", "embedded:")):
+        return
+    os.environ[HIDDEN_URL] = url
+    parameters = nb.metadata.papermill.parameters
+    parameters["database_url"] = f"env:{HIDDEN_URL}"
+    translator = papermill_translators.find_translator(kernel_name, "python")
+    for cell in nb.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = translator.codify(json.loads(json.dumps(parameters)), "Parameters")
+
+
+def _tell(archived: Archived) -> None:
+    """Say where the report is; used where nobody else reports."""
+    place = f" Report: {archived.bundle / 'report.html'}" if archived.bundle else ""
+    print(f"{archived.record.outcome}: {archived.record.message}{place}", file=sys.stderr)
+
+
+papermill_engines.register(None, RunbookEngine)

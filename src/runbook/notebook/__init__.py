@@ -1,0 +1,12 @@
+"""What the notebooks call: one object a notebook, one method a cell.
+
+Each method does one thing to the database or none, shows what it found, and notes it in the record.
+The last cell publishes the record as data; whatever fails publishes it too, so that a report of a
+refused or failed run says as much as it can.
+"""
+
+from runbook.notebook.migration import Migration
+from runbook.notebook.review import Review
+from runbook.notebook.verification import Verification
+
+__all__ = ["Migration", "Review", "Verification"]

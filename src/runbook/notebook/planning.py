@@ -1,0 +1,140 @@
+"""What review and migration have in common: findings, prediction and plan, shown to a person."""
+
+from typing import TypeVar
+
+from runbook.errors import BlockedError
+from runbook.notebook.session import Session, recorded_run
+from runbook.parameters import PlanParameters
+from runbook.plan import Plan, blockers, build_plan, review
+from runbook.plan.script import script
+from runbook.record import PlanRecord
+from runbook.report import html
+from runbook.vocabulary import Finding, Level, Role
+
+P = TypeVar("P", bound=PlanParameters)
+
+
+class Planning(Session[P]):
+    """A notebook that makes a plan."""
+
+    def __init__(self, namespace: dict[str, object]) -> None:
+        super().__init__(namespace)
+        self._plan: Plan | None = None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether an earlier run did it all."""
+        return self.catalog.applied is not None
+
+    def find(self) -> None:
+        """Review the catalog, show the findings, and stop at a blocker."""
+        with self._timed("review"):
+            if self.is_repeat:
+                self._show_repeat()
+                return
+            findings = review(self.spec, self.catalog, self.parameters.options)
+            self.note_findings(findings)
+            forbidding = blockers(findings)
+            if forbidding:
+                others = len(forbidding) - 1
+                more = f" It is the first of {others + 1} blockers." if others else ""
+                raise BlockedError(
+                    forbidding[0].message, f"Nothing was changed. {forbidding[0].remedy}{more}"
+                )
+
+    def make_plan(self) -> None:
+        """Make the plan, and show its statements, its reasons and its hash."""
+        if self.is_repeat:
+            self.skip()
+            return
+        with self._timed("plan"):
+            plan = build_plan(self.spec, self.catalog, self.parameters.options)
+            assert self.catalog.table is not None
+            self._plan = plan
+            self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
+            self.record.plan_sql = script(
+                self.spec, plan, self.catalog.table, self.catalog.ledger_schema
+            )
+            self.show(
+                html.facts(
+                    {
+                        "Plan": plan.sha256,
+                        "Mode": plan.mode,
+                        "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
+                        **{f"Why {n}": reason for n, reason in enumerate(plan.reasons, start=1)},
+                    }
+                ),
+                html.table(
+                    ["#", "statement", "lock", "undo"],
+                    [
+                        (n, html.Code(one.sql), str(one.lock), html.Code(one.undo or ""))
+                        for n, one in enumerate(plan.statements, start=1)
+                        if one.role is Role.CHANGE or one.role is Role.LOCK
+                    ],
+                ),
+            )
+
+    def predict(self) -> None:
+        """Show how the rules classify the rows as they are: per rule, per group, and as a chart."""
+        if self.is_repeat:
+            self.skip()
+            return
+        with self._timed("predict"):
+            census = self.catalog.census
+            if census is None or not census.rules:
+                self.show(html.banner("plain", "Nothing is classified by this spec.", ""))
+                return
+            rules = [
+                (n, rule.label, rule.takes, html.share(rule.takes, census.total), rule.alone)
+                for n, rule in enumerate(census.rules, start=1)
+            ]
+            rules[-1] = (rules[-1][0], f"{census.rules[-1].label} (otherwise)", *rules[-1][2:])
+            self.show(
+                html.table(["rule", "label", "rows it takes", "share", "rows it would match"], rules),
+                html.table(
+                    ["label", *census.columns, "rows"],
+                    [(group.label, *group.values, group.rows) for group in census.groups],
+                ),
+            )
+            from runbook.report.chart import category_chart
+
+            self.show(category_chart("Predicted categories", census.total, census.predicted))
+
+    def _show_repeat(self) -> None:
+        """Show the run that did it, and whether it ran the same spec."""
+        entry = self.entry()
+        self.show(html.banner("plain", "Already applied: nothing is to be done.", ""))
+        self.show(recorded_run(entry))
+        if entry.spec_sha256 != self.spec.sha256:
+            changed = Finding(
+                level=Level.WARNING,
+                code="spec-changed",
+                object=self.spec.name,
+                message="The spec is not the one that was applied.",
+                remedy="The checks ask for what this spec says.",
+            )
+            self.note_findings((changed,))
+
+    def note_findings(self, findings: tuple[Finding, ...]) -> None:
+        """Note findings and show them."""
+        self.record.findings = [
+            {key: str(value) for key, value in vars(finding).items()} for finding in findings
+        ]
+        self.show(_findings(findings))
+
+    def skip(self) -> None:
+        """Say that a cell has nothing to do on a database that is migrated already."""
+        self.show(html.Fragment("<p>Already applied: skipped.</p>", "Already applied: skipped."))
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan, or None where there is nothing to do."""
+        return self._plan
+
+
+def _findings(findings: tuple[Finding, ...]) -> html.Fragment:
+    """Return the findings as a table."""
+    return html.table(
+        ["level", "finding", "object", "what was found", "what to do"],
+        [(f.level.value, f.code, f.object, f.message, f.remedy) for f in findings],
+    )

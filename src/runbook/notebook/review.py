@@ -1,0 +1,30 @@
+"""01_review: what is there, what will happen, and what speaks against it. Reads only."""
+
+from runbook.errors import Outcome
+from runbook.notebook.planning import Planning
+from runbook.parameters import ReviewParameters
+
+
+class Review(Planning[ReviewParameters]):
+    """The review of a migration."""
+
+    step = "review"
+    parameters_type = ReviewParameters
+
+    def conclude(self) -> None:
+        """Publish the result: the hash to approve."""
+        with self._timed("conclude"):
+            if self.plan is None:
+                entry = self.entry()
+                self.finish(
+                    Outcome.ALREADY_APPLIED,
+                    f"{self.spec.heading} was applied at {entry.applied_at} by run {entry.run_id}.",
+                    "Nothing is to be done; `runbook verify` asks its checks again.",
+                )
+                return
+            self.finish(
+                Outcome.SUCCEEDED,
+                f"{self.spec.heading} can run; its plan is {self.plan.sha256}.",
+                "Nothing was changed. Approve the plan by passing its hash as approved_plan to the "
+                "migration.",
+            )

@@ -1,0 +1,237 @@
+"""The common part of the notebooks: parameters, connection, record, and how a run ends."""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, ClassVar, Generic, TypeVar
+
+import psycopg
+
+from runbook.catalog import read_catalog, read_server
+from runbook.database import Target, connect, resolve
+from runbook.errors import Outcome, RefusedError, RunbookError, UsageError
+from runbook.facts import Catalog, LedgerEntry
+from runbook.parameters import Parameters
+from runbook.record import MIME, Database, Record, now
+from runbook.report import html
+from runbook.spec import Spec, load_spec
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Session(Generic[P]):
+    """One notebook's run."""
+
+    step: ClassVar[str]
+    parameters_type: ClassVar[type[Parameters]]
+
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        """Take the parameters from the notebook's namespace.
+
+        Everything that a parameters cell may define is a parameter, so a misspelt one is found here.
+        Raises `UsageError` for an unknown or wrong parameter, a bad URL or an unknown spec.
+        """
+        self.parameters: P = self.parameters_type.of(_given(namespace))  # type: ignore[assignment]
+        self.spec: Spec = load_spec(self.parameters.spec)
+        self.target: Target = resolve(self.parameters.database_url)
+        self.run_id = uuid.uuid4()
+        self.record = Record(
+            run_id=str(self.run_id),
+            migration=self.spec.name,
+            step=self.step,
+            started_at=now(),
+            parameters=self.parameters.model_dump() | {"database_url": self.target.reference},
+        )
+        self._catalog: Catalog | None = None
+        self._connection: psycopg.Connection[Any] | None = None
+
+    # -- what every notebook does --------------------------------------------------------------
+
+    def connect(self) -> None:
+        """Connect, and show who answers and as whom."""
+        with self._timed("connect"):
+            server = read_server(self.connection)
+            self.record.database = Database.of(server)
+            self.show(
+                html.facts(
+                    {
+                        "Migration": f"{self.spec.heading} ({self.spec.name})",
+                        "Database": self.target.display,
+                        "Server": f"PostgreSQL {server.server_version}",
+                        "System identifier": server.system_identifier or "not readable by this role",
+                        "Role": server.user + (" (superuser)" if server.is_superuser else ""),
+                        "Operator": f"{self.record.operator} on {self.record.host}",
+                        "Run": self.record.run_id,
+                    }
+                )
+            )
+
+    def read_catalog(self) -> None:
+        """Read the catalog in one snapshot, and show the table."""
+        with self._timed("catalog"):
+            self._catalog = read_catalog(
+                self.connection, self.spec, ledger_schema=self.parameters.ledger_schema
+            )
+            self.record.note_catalog(self._catalog)
+            self.show(_table_facts(self._catalog))
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection for reading, opened when first asked for, and again if it was lost."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self.open()
+        return self._connection
+
+    @property
+    def catalog(self) -> Catalog:
+        """What `read_catalog` read."""
+        if self._catalog is None:
+            raise UsageError("The catalog was not read yet.", "Run the cells in their order.")
+        return self._catalog
+
+    def entry(self) -> LedgerEntry:
+        """Return the recorded run. Raises `RefusedError` if there is none."""
+        if self.catalog.applied is None:
+            raise RefusedError(
+                f"No run of {self.spec.name} is recorded in {self.catalog.ledger_schema}.ledger of "
+                f"this database, or its table {self.spec.schema_}.{self.spec.table_after} is gone.",
+                "Nothing was changed. Migrate first, or check the database and the ledger schema.",
+            )
+        return self.catalog.applied
+
+    def open(self) -> psycopg.Connection[Any]:
+        """Return a new connection, named after the step."""
+        return connect(self.target, application=f"runbook {self.step}")
+
+    # -- showing and ending ---------------------------------------------------------------------
+
+    def show(self, *things: object) -> None:
+        """Display things below the cell."""
+        from IPython.display import display
+
+        display(*things)
+
+    def finish(self, outcome: Outcome, message: str, remedy: str = "") -> None:
+        """End the run: show how, publish the record, and raise if it did not succeed."""
+        self.record.end(outcome, message, remedy)
+        self.publish()
+        if self._connection is not None:
+            self._connection.close()
+
+    def publish(self) -> None:
+        """Publish the record as data of the cell, with a banner for the reader."""
+        record = self.record
+        good = record.exit_code == 0
+        shown = html.banner("good" if good else "bad", headline(record), record.remedy)
+        from IPython.display import display
+
+        display(
+            {
+                MIME: record.model_dump(mode="json"),
+                "text/html": shown.markup,
+                "text/plain": shown.text,
+            },
+            raw=True,
+        )
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        """Time a step, and publish the record if it fails."""
+        started = time.monotonic()
+        try:
+            yield
+        except psycopg.Error as error:
+            failure = self.database_failure(error)
+            self._fail(failure)
+            raise failure from error
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self.record.timings[name] = round(time.monotonic() - started, 4)
+
+    def database_failure(self, error: psycopg.Error) -> RunbookError:
+        """Return what an error means that the server sent while it was only being read."""
+        return RefusedError(_said(error), "Nothing was changed. Look at the server, then run again.")
+
+    def _fail(self, error: BaseException) -> None:
+        """Note how it failed, and publish that."""
+        if isinstance(error, RunbookError):
+            self.record.end(error.outcome, error.message, error.remedy, error.exit_code)
+        else:
+            self.record.end(
+                Outcome.ERROR,
+                f"An unexpected error ended the run: {type(error).__name__}.",
+                "This is a bug; the traceback is in the report.",
+            )
+        self.publish()
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return what the server said, in a sentence."""
+    if error.sqlstate is None:
+        return "The connection to the server was lost."
+    return f"The server answered with error {error.sqlstate}: {error.diag.message_primary}."
+
+
+def headline(record: Record) -> str:
+    """Return the first line of a report: outcome, and what it means."""
+    return f"{record.outcome.replace('-', ' ').capitalize()}: {record.message}"
+
+
+def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the parameters cell, and papermill below it, defined."""
+    try:
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()  # type: ignore[no-untyped-call]
+    except ImportError:
+        shell = None
+    hidden = set(shell.user_ns_hidden) if shell else set()
+    return {
+        name: item
+        for name, item in namespace.items()
+        if not name.startswith("_")
+        and name not in hidden
+        and not isinstance(item, ModuleType | type)
+        and not isinstance(item, Session)
+    }
+
+
+def _table_facts(catalog: Catalog) -> html.Fragment:
+    """Return the table's facts for the reader."""
+    table = catalog.table
+    if table is None:
+        applied = catalog.applied
+        return html.facts(
+            {"Applied before": f"{applied.applied_at} by {applied.applied_by}, run {applied.run_id}"}
+            if applied
+            else {"Table": "not there"}
+        )
+    return html.facts(
+        {
+            "Table": f"{table.schema}.{table.name} (OID {table.oid}, owner {table.owner})",
+            "Rows": catalog.census.total if catalog.census else "not counted",
+            "Size": f"{html.size(table.heap_bytes)} table, {html.size(table.index_bytes)} indexes",
+            "Columns": len(table.columns),
+            "Indexes": len(table.indexes),
+            "Constraints": len(table.constraints),
+            "Triggers on UPDATE": len(table.update_triggers),
+        }
+    )
+
+
+def recorded_run(entry: LedgerEntry) -> html.Fragment:
+    """Return a ledger entry for the reader."""
+    return html.facts(
+        {
+            "Run": entry.run_id,
+            "Applied": f"{entry.applied_at} by {entry.applied_by}, mode {entry.mode}",
+            "Table": f"{entry.table_schema}.{entry.table_before} → {entry.table_after} "
+            f"(OID {entry.table_oid})",
+            "Rows then": entry.rows,
+            "Plan": entry.plan_sha256,
+        }
+    )

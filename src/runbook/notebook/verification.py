@@ -1,0 +1,90 @@
+"""03_verify: every check again, at any later time. Reads only."""
+
+from typing import TypeVar
+
+from runbook.errors import ChecksFailed, Outcome
+from runbook.facts import LedgerEntry
+from runbook.notebook.session import Session, recorded_run
+from runbook.parameters import Parameters, VerifyParameters
+from runbook.record import CountAfter, Counts
+from runbook.report import html
+from runbook.verify import expected_of, predicted_now, verify
+from runbook.vocabulary import CheckResult
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Checking(Session[P]):
+    """A notebook that asks the checks."""
+
+    def ask(self, entry: LedgerEntry, categories: dict[str, int]) -> None:
+        """Ask every check, note the answers and show them."""
+        expected = expected_of(self.spec, entry, categories)
+        results = verify(self.connection, self.spec, expected)
+        self.record.checks = [vars(result).copy() for result in results]
+        self.show(_checks(results))
+
+    def judge(self, outcome: Outcome, message: str) -> None:
+        """End the run by the checks: well if all passed. Raises `ChecksFailed` otherwise."""
+        failed = [check for check in self.record.checks if not check["passed"]]
+        if failed:
+            raise ChecksFailed(
+                f"{len(failed)} of {len(self.record.checks)} checks failed: "
+                f"{', '.join(check['id'] for check in failed)}.",
+                f"The migration is applied. {failed[0]['id']} expected {failed[0]['expected']!r} "
+                f"and observed {failed[0]['observed']!r}; its SQL is in the report.",
+            )
+        self.finish(outcome, message)
+
+    def count_now(self, entry: LedgerEntry) -> dict[str, int]:
+        """Note the rows as recorded by the run and as they are now; return what the rules give."""
+        now = predicted_now(self.connection, self.spec)
+        labels = dict.fromkeys(self.spec.classify.labels if self.spec.classify else (), 0) | now
+        self.record.counts = Counts(
+            predicted=labels,
+            after=CountAfter(total=sum(now.values()) if now else entry.rows, categories=labels),
+        )
+        return now
+
+
+class Verification(Checking[VerifyParameters]):
+    """The checks of a recorded run."""
+
+    step = "verify"
+    parameters_type = VerifyParameters
+
+    def recorded(self) -> None:
+        """Show the run that the ledger recorded."""
+        with self._timed("ledger"):
+            self.show(recorded_run(self.entry()))
+
+    def verify(self) -> None:
+        """Ask every check."""
+        with self._timed("verify"):
+            self.ask(self.entry(), self.count_now(self.entry()))
+
+    def conclude(self) -> None:
+        """Publish the result."""
+        with self._timed("conclude"):
+            self.judge(
+                Outcome.SUCCEEDED,
+                f"all {len(self.record.checks)} checks of {self.spec.heading} passed.",
+            )
+
+
+def _checks(results: tuple[CheckResult, ...]) -> html.Fragment:
+    """Return the checks as a table."""
+    return html.table(
+        ["check", "passed", "question", "expected", "observed", "SQL"],
+        [
+            (
+                result.id,
+                "passed" if result.passed else "FAILED",
+                result.title,
+                html.as_json(result.expected),
+                html.as_json(result.observed),
+                html.Code(result.sql),
+            )
+            for result in results
+        ],
+    )

@@ -1,0 +1,75 @@
+"""The parameters of the notebooks, typed: the same for the command line and the parameters cell."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+from runbook.errors import UsageError
+from runbook.plan import Options
+
+Milliseconds = Annotated[StrictInt, Field(ge=1, le=24 * 3_600_000)]
+
+
+class Parameters(BaseModel):
+    """What every notebook takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: StrictStr
+    spec: StrictStr
+    reports: StrictStr
+    ledger_schema: Annotated[StrictStr, Field(min_length=1, max_length=63)]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Return validated parameters. Raises `UsageError` that names the first wrong one."""
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = str(first["loc"][0])
+            if first["type"] == "extra_forbidden":
+                raise UsageError(
+                    f"There is no parameter {name!r}.",
+                    f"The parameters are {', '.join(cls.model_fields)}.",
+                ) from None
+            # The value may be a URL with a password in it, so that one is not repeated.
+            found = "" if name == "database_url" else f", found {str(first.get('input'))[:80]!r}"
+            raise UsageError(
+                f"Parameter {name!r}: {first['msg'][0].lower()}{first['msg'][1:]}{found}.",
+                "Correct it; with papermill, -r passes a value as text, -p guesses its type.",
+            ) from None
+
+
+class PlanParameters(Parameters):
+    """What makes a plan."""
+
+    mode: Literal["auto", "atomic"]
+    lock_timeout_ms: Milliseconds
+    lock_budget_ms: Milliseconds
+    statement_timeout_ms: Annotated[StrictInt, Field(ge=0)]
+
+    @property
+    def options(self) -> Options:
+        """The plan's options."""
+        return Options(
+            mode=self.mode,
+            lock_timeout_ms=self.lock_timeout_ms,
+            lock_budget_ms=self.lock_budget_ms,
+            statement_timeout_ms=self.statement_timeout_ms,
+        )
+
+
+class ReviewParameters(PlanParameters):
+    """Parameters of `01_review.ipynb`."""
+
+
+class MigrateParameters(PlanParameters):
+    """Parameters of `02_migrate.ipynb`."""
+
+    approved_plan: StrictStr
+
+
+class VerifyParameters(Parameters):
+    """Parameters of `03_verify.ipynb`."""

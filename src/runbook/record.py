@@ -1,0 +1,159 @@
+"""The record of a run: what the notebook publishes as data, and the manifest is made from."""
+
+import getpass
+import os
+import platform
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runbook.errors import Outcome
+from runbook.facts import Catalog, Server
+from runbook.run import Applied
+
+MIME = "application/vnd.runbook.result+json"
+"""The type under which a notebook's cell publishes its record."""
+
+
+class Database(BaseModel):
+    """Where the run was; nothing secret."""
+
+    server_version: str
+    name: str
+    user: str
+    host: str
+    port: int | None
+    system_identifier: str | None
+    is_superuser: bool
+
+    @classmethod
+    def of(cls, server: Server) -> Self:
+        """Return what the manifest says of a server."""
+        return cls(**{name: getattr(server, name) for name in cls.model_fields})
+
+
+class PlanRecord(BaseModel):
+    """The plan that was made, and the hash that was approved, if any."""
+
+    sha256: str
+    mode: str
+    approved: str | None
+
+
+class Count(BaseModel):
+    """Rows before the change."""
+
+    total: int
+
+
+class CountAfter(Count):
+    """Rows after the change."""
+
+    categories: dict[str, int]
+
+
+class Counts(BaseModel):
+    """Rows before, as predicted by the rules, and after."""
+
+    before: Count | None = None
+    predicted: dict[str, int] | None = None
+    after: CountAfter | None = None
+
+
+class Record(BaseModel):
+    """One run, as far as it came. Fields are filled while it goes."""
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    run_id: str
+    migration: str
+    step: str
+    outcome: Outcome = Outcome.ERROR
+    exit_code: int = 1
+    message: str = ""
+    """How it ended, in a sentence."""
+    remedy: str = ""
+    """What to do next, in a sentence."""
+    started_at: str
+    finished_at: str | None = None
+    operator: str = Field(default_factory=lambda: operator())
+    host: str = Field(default_factory=socket.gethostname)
+    versions: dict[str, str] = Field(default_factory=lambda: versions())
+    database: Database | None = None
+    parameters: dict[str, Any] = {}
+    plan: PlanRecord | None = None
+    statements: list[dict[str, Any]] = []
+    counts: Counts = Counts()
+    proof: dict[str, Any] | None = None
+    checks: list[dict[str, Any]] = []
+    findings: list[dict[str, Any]] = []
+    locked_ms: float | None = None
+    timings: dict[str, float] = {}
+    plan_sql: str = ""
+    """The plan as a script; it goes into the bundle as plan.sql."""
+
+    def end(self, outcome: Outcome, message: str, remedy: str = "", exit_code: int | None = None) -> None:
+        """Note how the run ended."""
+        self.outcome, self.message, self.remedy = outcome, message, remedy
+        self.exit_code = outcome.exit_code if exit_code is None else exit_code
+        self.finished_at = now()
+
+    def note_catalog(self, catalog: Catalog) -> None:
+        """Note the database and the rows that were there."""
+        self.database = Database.of(catalog.server)
+        if catalog.census:
+            self.counts = Counts(
+                before=Count(total=catalog.census.total), predicted=dict(catalog.census.predicted)
+            )
+
+    def note_applied(self, applied: Applied) -> None:
+        """Note what was done; counts are now those under the lock."""
+        self.statements = [
+            {
+                "sql": one.sql,
+                "title": one.title,
+                "phase": one.phase,
+                "lock": one.lock,
+                "waited_ms": one.waited_ms,
+                "held_ms": one.held_ms,
+                "duration_ms": one.duration_ms,
+                "rows": one.rows,
+            }
+            for one in applied.statements
+        ]
+        labels = self.counts.predicted or {}
+        self.counts = Counts(
+            before=Count(total=applied.before.rows),
+            predicted={label: applied.before.categories.get(label, 0) for label in labels},
+            after=CountAfter(total=applied.after.rows, categories=_all(labels, applied.after.categories)),
+        )
+        self.proof = vars(applied.proof).copy()
+        self.locked_ms = applied.locked_ms
+
+
+def _all(labels: Mapping[str, int], counted: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts with a 0 for each label that no row has."""
+    return {label: counted.get(label, 0) for label in labels}
+
+
+def operator() -> str:
+    """Return who runs this: RUNBOOK_OPERATOR, else the account's name."""
+    try:
+        return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what took part."""
+    packages = ("migration-runbook", "papermill", "psycopg", "sqlalchemy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def now() -> str:
+    """Return the time in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

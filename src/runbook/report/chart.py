@@ -1,0 +1,82 @@
+"""The category chart: rows before, as predicted, and after, one group of bars per category.
+
+The colours are of Okabe and Ito's palette, told apart by the colour-blind; hatching tells them apart
+in print without colours.
+"""
+
+import io
+from collections.abc import Mapping
+
+from IPython.display import Image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
+_DPI = 160
+_WIDTH_INCHES = 8.0
+
+
+def category_chart(
+    heading: str,
+    before: int,
+    predicted: Mapping[str, int],
+    after: Mapping[str, int] | None = None,
+) -> Image:
+    """Return the chart as a PNG with alternative text, largest category on top.
+
+    Without `after` it shows the prediction alone.
+    """
+    labels = sorted(predicted, key=lambda label: (predicted[label], label))
+    figure = Figure(figsize=(_WIDTH_INCHES, 1.6 + 0.62 * (len(labels) + 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    height = 0.38 if after is not None else 0.6
+    places = list(range(len(labels)))
+    series = [("predicted by the rules", predicted, _PREDICTED, "//")]
+    if after is not None:
+        series.append(("after", after, _AFTER, ""))
+    for n, (name, counts, colour, hatch) in enumerate(series):
+        offset = height * ((len(series) - 1) / 2 - n)
+        bars = axes.barh(
+            [place + offset for place in places],
+            [counts.get(label, 0) for label in labels],
+            height=height,
+            label=name,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+        )
+        axes.bar_label(bars, labels=[_count(counts.get(label, 0), before) for label in labels], padding=4)
+    top = axes.barh([len(labels)], [before], height=0.6, color=_BEFORE, label="before: not classified")
+    axes.bar_label(top, labels=[f"{before:,} rows"], padding=4)
+    axes.set_yticks([*places, len(labels)], [*labels, "before"])
+    axes.set_xlim(0, max(before, 1) * 1.22)
+    axes.xaxis.set_major_formatter(lambda amount, _: f"{amount:,.0f}")
+    axes.set_xlabel("rows")
+    axes.set_title(heading, loc="left", fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    return Image(
+        data=png.getvalue(),
+        format="png",
+        width=int(_WIDTH_INCHES * 100),
+        alt=_alternative(heading, before, predicted, after),
+    )
+
+
+def _count(rows: int, total: int) -> str:
+    return f"{rows:,} ({rows / total:.1%})" if total else f"{rows:,}"
+
+
+def _alternative(
+    heading: str, before: int, predicted: Mapping[str, int], after: Mapping[str, int] | None
+) -> str:
+    """Return what the chart says, in words."""
+    parts = [
+        f"{label} {rows:,} predicted"
+        + (f" and {after.get(label, 0):,} after" if after is not None else "")
+        for label, rows in sorted(predicted.items(), key=lambda item: -item[1])
+    ]
+    return f"Bar chart, {heading}: {before:,} rows before; {'; '.join(parts)}."

@@ -1,0 +1,101 @@
+"""Pieces of HTML for notebooks: tables by pandas, everything escaped, with a plain-text twin."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+class Fragment:
+    """Something to display: HTML where it can be shown, text elsewhere."""
+
+    def __init__(self, markup: str, text: str) -> None:
+        self.markup = markup
+        self.text = text
+
+    def _repr_html_(self) -> str:
+        return self.markup
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
+    """Return a table; numbers get separators and stand right, text is escaped."""
+    if not rows:
+        return Fragment('<p class="runbook-none">None.</p>', "None.")
+    cells = [[_cell(item) for item in row] for row in rows]
+    numeric = [all(isinstance(row[n], int | float) for row in rows) for n in range(len(columns))]
+    with pd.option_context("display.max_colwidth", None):
+        markup = pd.DataFrame(cells, columns=list(columns)).to_html(
+            index=False,
+            border=0,
+            escape=False,
+            classes=["runbook", *(f"right-{n + 1}" for n, right in enumerate(numeric) if right)],
+        )
+        text = pd.DataFrame(
+            [[_text(item) for item in row] for row in rows], columns=list(columns)
+        ).to_string(index=False)
+    return Fragment(markup, text)
+
+
+def facts(items: Mapping[str, object]) -> Fragment:
+    """Return names and values as a two-column table without a head."""
+    body = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{_cell(item)}</td></tr>" for name, item in items.items()
+    )
+    text = "\n".join(f"{name}: {_text(item)}" for name, item in items.items())
+    return Fragment(f'<table class="runbook facts"><tbody>{body}</tbody></table>', text)
+
+
+def banner(kind: str, headline: str, detail: str) -> Fragment:
+    """Return a headline in a coloured box; `kind` is good, bad or plain."""
+    return Fragment(
+        f'<div class="runbook-banner {kind}"><strong>{html.escape(headline)}</strong>'
+        f"<p>{html.escape(detail)}</p></div>",
+        f"{headline}\n{detail}",
+    )
+
+
+class Code(str):
+    """Text that a table shows as code, with its line breaks."""
+
+
+def _cell(item: object) -> str:
+    """Return one table cell's HTML."""
+    if isinstance(item, Code):
+        return f"<pre>{html.escape(item)}</pre>"
+    return html.escape(_text(item))
+
+
+def _text(item: object) -> str:
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    if isinstance(item, int):
+        return f"{item:,}"
+    if isinstance(item, float):
+        return f"{item:,.1f}"
+    return "–" if item is None else str(item)
+
+
+def size(count: int) -> str:
+    """Return bytes in the unit that reads best."""
+    amount, units = float(count), ("bytes", "kB", "MB", "GB", "TB")
+    for unit in units:
+        if amount < 1024 or unit == units[-1]:
+            return f"{amount:,.0f} {unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in per cent."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def as_json(value: Any) -> Code:
+    """Return an expected or observed answer as code."""
+    import json
+
+    return Code(json.dumps(value, ensure_ascii=False, sort_keys=True) if not isinstance(value, str) else value)
