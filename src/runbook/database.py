@@ -4,6 +4,7 @@ The password exists in `Target.conninfo` alone; everything that is shown, logged
 from `Target.display`.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -129,10 +130,8 @@ def connect(target: Target, *, application: str = "runbook") -> psycopg.Connecti
 
 def _notice_dead_clients(connection: psycopg.Connection[Any]) -> None:
     """Have the server cancel a query whose client died (client_connection_check_interval)."""
-    try:
+    with contextlib.suppress(psycopg.Error):  # not offered by every server platform
         connection.execute("SELECT set_config('client_connection_check_interval', '2s', false)")
-    except psycopg.Error:
-        pass  # Not offered by every server platform; the run is correct without it.
 
 
 def _reason(error: psycopg.Error, password: object) -> str:

@@ -1,9 +1,9 @@
 """The papermill engine: runs a notebook of the runbook and archives what it left behind.
 
-It is what `papermill` uses for these notebooks without being asked: importing this module (papermill
-does, for its entry points) puts it in the default engine's place, where it only takes notebooks that
-carry our metadata key and leaves every other one to papermill's own engine. So a bare
-`papermill notebooks/02_migrate.ipynb out.ipynb` archives the same bundle as `runbook migrate`.
+It is what `papermill` uses for these notebooks without being asked: importing this module, which
+papermill does for its entry points, puts it in the default engine's place. There it takes only
+notebooks that carry our metadata key, and leaves every other one to papermill's own engine. So a
+bare `papermill notebooks/02_migrate.ipynb out.ipynb` archives the same bundle as `runbook migrate`.
 """
 
 import json
@@ -105,7 +105,8 @@ def _lost_record(nb: NotebookNode) -> Record:
     )
     record.message = "The kernel ended before it published a result."
     record.remedy = (
-        "The database is either as it was or wholly migrated, nothing between: run `runbook verify`."
+        "The database is either as it was or wholly migrated, nothing between: "
+        "`runbook verify` tells which."
     )
     record.finished_at = now()
     return record

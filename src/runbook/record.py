@@ -19,6 +19,20 @@ MIME = "application/vnd.runbook.result+json"
 """The type under which a notebook's cell publishes its record."""
 
 
+def _operator() -> str:
+    """Return who runs this: RUNBOOK_OPERATOR, else the account's name."""
+    try:
+        return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what took part."""
+    packages = ("migration-runbook", "papermill", "psycopg", "sqlalchemy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
 class Database(BaseModel):
     """Where the run was; nothing secret."""
 
@@ -80,9 +94,9 @@ class Record(BaseModel):
     """What to do next, in a sentence."""
     started_at: str
     finished_at: str | None = None
-    operator: str = Field(default_factory=lambda: operator())
+    operator: str = Field(default_factory=_operator)
     host: str = Field(default_factory=socket.gethostname)
-    versions: dict[str, str] = Field(default_factory=lambda: versions())
+    versions: dict[str, str] = Field(default_factory=_versions)
     database: Database | None = None
     parameters: dict[str, Any] = {}
     plan: PlanRecord | None = None
@@ -96,7 +110,9 @@ class Record(BaseModel):
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""
 
-    def end(self, outcome: Outcome, message: str, remedy: str = "", exit_code: int | None = None) -> None:
+    def end(
+        self, outcome: Outcome, message: str, remedy: str = "", exit_code: int | None = None
+    ) -> None:
         """Note how the run ended."""
         self.outcome, self.message, self.remedy = outcome, message, remedy
         self.exit_code = outcome.exit_code if exit_code is None else exit_code
@@ -129,7 +145,9 @@ class Record(BaseModel):
         self.counts = Counts(
             before=Count(total=applied.before.rows),
             predicted={label: applied.before.categories.get(label, 0) for label in labels},
-            after=CountAfter(total=applied.after.rows, categories=_all(labels, applied.after.categories)),
+            after=CountAfter(
+                total=applied.after.rows, categories=_all(labels, applied.after.categories)
+            ),
         )
         self.proof = vars(applied.proof).copy()
         self.locked_ms = applied.locked_ms
@@ -138,20 +156,6 @@ class Record(BaseModel):
 def _all(labels: Mapping[str, int], counted: Mapping[str, int]) -> dict[str, int]:
     """Return the counts with a 0 for each label that no row has."""
     return {label: counted.get(label, 0) for label in labels}
-
-
-def operator() -> str:
-    """Return who runs this: RUNBOOK_OPERATOR, else the account's name."""
-    try:
-        return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what took part."""
-    packages = ("migration-runbook", "papermill", "psycopg", "sqlalchemy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
 def now() -> str:

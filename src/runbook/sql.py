@@ -37,7 +37,10 @@ def values(items: Iterable[object]) -> Composable:
 def compose(template: LiteralString, /, **parts: Composable | str) -> sql.Composed:
     """Fill a template; a part given as `str` is taken for a name and quoted."""
     return sql.SQL(template).format(
-        **{key: sql.Identifier(part) if isinstance(part, str) else part for key, part in parts.items()}
+        **{
+            key: sql.Identifier(part) if isinstance(part, str) else part
+            for key, part in parts.items()
+        }
     )
 
 

@@ -11,8 +11,9 @@ from runbook.report.page import page
 
 def bundles(folder: Path) -> list[Path]:
     """Return the bundles in a folder, the newest first."""
-    found = [path.parent for path in folder.glob(f"*/{NAME}") if not path.parent.name.startswith(".")]
-    return sorted(found, key=lambda path: (path / NAME).stat().st_mtime_ns, reverse=True)
+    found = (path.parent for path in folder.glob(f"*/{NAME}"))
+    whole = [path for path in found if not path.name.startswith(".")]
+    return sorted(whole, key=lambda path: (path / NAME).stat().st_mtime_ns, reverse=True)
 
 
 def make_index(folder: Path) -> bytes:
@@ -21,7 +22,8 @@ def make_index(folder: Path) -> bytes:
     body = (
         "<h1>Archived runs</h1>\n<table class='runbook index'><thead><tr><th>Finished (UTC)</th>"
         "<th>Migration</th><th>Step</th><th>Outcome</th><th>Database</th><th>Rows before</th>"
-        f"<th>Rows after</th><th>Checks</th><th>Files</th></tr></thead><tbody>\n{rows}\n</tbody></table>"
+        "<th>Rows after</th><th>Checks</th><th>Files</th></tr></thead>"
+        f"<tbody>\n{rows}\n</tbody></table>"
     )
     return page("Archived runs", body).encode()
 

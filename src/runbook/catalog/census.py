@@ -18,9 +18,7 @@ def read_census(connection: psycopg.Connection[Any], spec: Spec, table: Table) -
     relation = sql.name(table.schema, table.name)
     if spec.classify is None:
         total = _value(connection, sql.render("SELECT count(*) FROM {table}", table=relation))
-        return Census(
-            total=total, predicted={}, columns=(), groups=(), group_counts={}, rules=()
-        )
+        return Census(total=total, predicted={}, columns=(), groups=(), group_counts={}, rules=())
     return _census(spec.classify, _value(connection, census_sql(spec.classify, relation)))
 
 

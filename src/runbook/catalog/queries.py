@@ -31,8 +31,8 @@ WITH RECURSIVE base (attnum, type) AS (
     FROM base b JOIN pg_type t ON t.oid = b.type
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
 ), exact (attnum, exact_hash) AS (
-    -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's numbers,
-    -- float's -0, interval's units) are hashed as text.
+    -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's
+    -- numbers, float's -0, interval's units) are hashed as text.
     SELECT b.attnum, bool_and(
         t.typtype = 'e' OR t.typtype = 'd' OR t.typcategory = 'A' OR t.oid = ANY (ARRAY[
             'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"',
@@ -60,7 +60,8 @@ FROM pg_constraint WHERE conrelid = %(oid)s AND contype <> 't' ORDER BY conname"
 INDEXES = """\
 SELECT c.relname::text AS name, pg_get_indexdef(c.oid) AS definition,
        i.indisvalid AND i.indisready AS valid,
-       EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+       EXISTS (SELECT FROM pg_constraint k
+               WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
            AS of_constraint
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = %(oid)s ORDER BY c.relname"""
@@ -97,24 +98,30 @@ FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname = %(schema)s AND t.typname = ANY (%(names)s)"""
 
 PRIVILEGES = """\
-SELECT unnest(array_remove(ARRAY[
-    CASE WHEN NOT pg_has_role(c.relowner, 'USAGE')
-         THEN format('ownership of %%s (owner: %%s)', c.oid::regclass, pg_get_userbyid(c.relowner)) END,
-    CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN format('SELECT on %%s', c.oid::regclass) END,
-    CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN format('UPDATE on %%s', c.oid::regclass) END,
-    CASE WHEN NOT has_schema_privilege(n.oid, 'CREATE')
-         THEN format('CREATE on schema %%I', n.nspname) END,
-    CASE WHEN l.oid IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')
-         THEN format('CREATE on database %%I (for the ledger schema %%I)',
-                     current_database(), %(ledger)s::text) END,
-    CASE WHEN l.oid IS NOT NULL AND t.oid IS NULL AND NOT has_schema_privilege(l.oid, 'CREATE, USAGE')
-         THEN format('CREATE and USAGE on schema %%I', l.nspname) END,
-    CASE WHEN t.oid IS NOT NULL AND (NOT has_schema_privilege(l.oid, 'USAGE')
-              OR NOT has_table_privilege(t.oid, 'SELECT') OR NOT has_table_privilege(t.oid, 'INSERT'))
-         THEN format('USAGE on schema %%I, SELECT and INSERT on its table ledger', l.nspname) END
-], NULL)) AS missing
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_namespace l ON l.nspname = %(ledger)s
-LEFT JOIN pg_class t ON t.relnamespace = l.oid AND t.relname = 'ledger'
-WHERE c.oid = %(oid)s"""
+SELECT missing FROM (
+    SELECT c.oid::regclass::text AS tab, c.oid AS oid, c.relowner AS owner, n.oid AS schema,
+           n.nspname AS schema_name, l.oid AS ledger, l.nspname AS ledger_name, t.oid AS entries
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_namespace l ON l.nspname = %(ledger)s
+    LEFT JOIN pg_class t ON t.relnamespace = l.oid AND t.relname = 'ledger'
+    WHERE c.oid = %(oid)s
+) AS f, LATERAL (VALUES
+    (NOT pg_has_role(owner, 'USAGE'),
+     format('ownership of %%s (owner: %%s)', tab, pg_get_userbyid(owner))),
+    (NOT has_table_privilege(oid, 'SELECT'), format('SELECT on %%s', tab)),
+    (NOT has_table_privilege(oid, 'UPDATE'), format('UPDATE on %%s', tab)),
+    (NOT has_schema_privilege(schema, 'CREATE'), format('CREATE on schema %%I', schema_name)),
+    (ledger IS NULL AND NOT has_database_privilege(current_database(), 'CREATE'),
+     format('CREATE on database %%I (for the ledger schema %%I)',
+            current_database(), %(ledger)s::text)),
+    (ledger IS NOT NULL AND entries IS NULL AND NOT (
+        has_schema_privilege(ledger, 'CREATE') AND has_schema_privilege(ledger, 'USAGE')),
+     format('CREATE and USAGE on schema %%s', quote_ident(ledger_name))),
+    (entries IS NOT NULL AND NOT (
+        has_schema_privilege(ledger, 'USAGE') AND has_table_privilege(entries, 'SELECT')
+        AND has_table_privilege(entries, 'INSERT')),
+     format('USAGE on schema %%s, SELECT and INSERT on its table ledger',
+            quote_ident(ledger_name)))
+) AS privilege (lacking, missing)
+WHERE lacking"""

@@ -57,7 +57,9 @@ def read_server(connection: Connection) -> Server:
     row = _rows(connection, queries.SERVER)[0]
     may_identify = row.pop("may_identify")
     identifier = (
-        _rows(connection, queries.SYSTEM_IDENTIFIER)[0]["system_identifier"] if may_identify else None
+        _rows(connection, queries.SYSTEM_IDENTIFIER)[0]["system_identifier"]
+        if may_identify
+        else None
     )
     info = connection.info
     host = info.host

@@ -93,7 +93,9 @@ def verify(**options: Any) -> None:
 @main.command()
 @target_options
 @plan_options
-@click.option("--format", "form", type=click.Choice(["sql", "json"]), default="sql", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["sql", "json"]), default="sql", show_default=True
+)
 def plan(**options: Any) -> None:
     """Print the plan. Changes nothing, starts no notebook."""
     from runbook.cli.show_plan import show_plan

@@ -2,15 +2,19 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from runbook.errors import RunbookError
+from runbook.report.numbers import share
 
 if TYPE_CHECKING:
     from runbook.engine import Archived
+
+_NAME_WIDTH = 14
 
 NOTEBOOKS = {
     "review": "01_review.ipynb",
@@ -89,36 +93,35 @@ def tell(archived: "Archived", *, error: bool = False) -> None:
     """Print how a run ended, for a person."""
     record = archived.record
     colour = "green" if record.exit_code == 0 else "red"
-    say = _Printer(error)
-    say(click.style(f"{record.step}: {record.outcome}", fg=colour, bold=True), record.message)
-    if record.remedy:
-        say("", record.remedy)
-    counts = record.counts
-    if counts.before:
-        say("rows before", f"{counts.before.total:,}")
-    if counts.after:
-        say("rows after", f"{counts.after.total:,}")
+    click.echo(click.style(f"{record.step}: {record.outcome}", fg=colour, bold=True), err=error)
+    for sentence in filter(None, (record.message, record.remedy)):
+        click.echo(f"  {sentence[0].upper()}{sentence[1:]}", err=error)
+    for name, text in _lines(archived):
+        click.echo(f"  {name:<{_NAME_WIDTH}}{text}", err=error)
+
+
+def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
+    """Yield what was counted, proved and checked, a name and a text each."""
+    record, counts = archived.record, archived.record.counts
+    totals = [
+        f"{count.total:,} {when}"
+        for count, when in ((counts.before, "before"), (counts.after, "after"))
+        if count
+    ]
+    if totals:
+        yield "rows", ", ".join(totals)
     shown = counts.after.categories if counts.after else (counts.predicted or {})
-    total = sum(shown.values())
+    whole = sum(shown.values())
     for label, rows in sorted(shown.items(), key=lambda item: -item[1]):
-        say(f"  {label}", f"{rows:>9,}  {rows / total if total else 0:6.1%}")
+        yield f"  {label}", f"{rows:>9,}  {share(rows, whole):>6}"
     if record.proof:
-        say("proof", "equal" if record.proof["passed"] else "DIFFERENT")
+        yield "proof", "equal" if record.proof["passed"] else "DIFFERENT"
     if record.checks:
         passed = sum(check["passed"] for check in record.checks)
-        say("checks", f"{passed} of {len(record.checks)} passed")
+        yield "checks", f"{passed} of {len(record.checks)} passed"
     if record.locked_ms is not None:
-        say("locked for", f"{record.locked_ms:,.0f} ms")
+        yield "locked", f"{record.locked_ms:,.0f} ms"
     if archived.bundle:
-        say("report", str(archived.bundle / "report.html"))
-
-
-class _Printer:
-    """Prints lines of a name and a value, aligned."""
-
-    def __init__(self, error: bool) -> None:
-        self.error = error
-
-    def __call__(self, name: str, value: str) -> None:
-        padding = " " * max(14 - len(click.unstyle(name)), 1)
-        click.echo(f"{name}{padding}{value}".rstrip(), err=self.error)
+        report = archived.bundle / "report.html"
+        here = Path.cwd()
+        yield "report", str(report.relative_to(here) if report.is_relative_to(here) else report)

@@ -23,7 +23,10 @@ _TARGET = (
         "--ledger-schema", default="runbook", show_default=True, help="Schema of the ledger."
     ),
     click.option(
-        "--json", "as_json", is_flag=True, help="One JSON object on standard output, the rest on standard error."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="One JSON object on standard output, the rest on standard error.",
     ),
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )

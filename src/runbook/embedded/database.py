@@ -1,7 +1,8 @@
 """`embedded:NAME`: a database of that name on the embedded server of that name."""
 
+from functools import cache
+
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from runbook import sql
 from runbook.embedded.server import Server, embedded_server
@@ -9,6 +10,9 @@ from runbook.sample import load_sample
 
 DEMO = "demo"
 """The name whose database comes with the sample data."""
+
+_LEASED: set[str] = set()
+"""The servers that this process keeps up until it ends."""
 
 _LOCK = 0x72756E62
 """Advisory lock key under which the database is made ("runb")."""
@@ -20,15 +24,24 @@ def embedded_conninfo(name: str) -> str:
     The database is made when it is not there; that of `demo` is filled with the sample data.
     Raises `UsageError` for a bad name and `EmbeddedError` when the server cannot run here.
     """
-    server = embedded_server(name)
-    server.acquire()
+    server = _server(name)
+    if name not in _LEASED:
+        server.acquire()
+        _LEASED.add(name)
     _make_database(server, name)
-    return make_conninfo(server.conninfo(name))
+    return server.conninfo(name)
 
 
 def forget(name: str) -> None:
     """Remove the server and everything in it. Raises `EmbeddedError` while somebody uses it."""
-    embedded_server(name).destroy()
+    _server(name).destroy()
+    _LEASED.discard(name)
+
+
+@cache
+def _server(name: str) -> Server:
+    """Return this process's one object for a server, which counts its leases."""
+    return embedded_server(name)
 
 
 def _make_database(server: Server, name: str) -> None:

@@ -96,9 +96,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 from runbook.report.chart import category_chart
 
                 total = counts.before.total if counts.before else counts.after.total
-                self.show(
-                    category_chart(self.spec.heading, total, labels, counts.after.categories)
-                )
+                self.show(category_chart(self.spec.heading, total, labels, counts.after.categories))
 
     def verify(self) -> None:
         """Ask every check, in a connection of its own after the commit."""

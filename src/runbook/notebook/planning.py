@@ -1,15 +1,21 @@
 """What review and migration have in common: findings, prediction and plan, shown to a person."""
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from runbook.errors import BlockedError
+from runbook.facts import Census
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import PlanParameters
 from runbook.plan import Plan, blockers, build_plan, review
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html
+from runbook.report.numbers import share
 from runbook.vocabulary import Finding, Level, Role
+
+EXAMPLES = 3
+"""How many groups are shown of each label that a rule gives."""
 
 P = TypeVar("P", bound=PlanParameters)
 
@@ -85,16 +91,15 @@ class Planning(Session[P]):
                 self.show(html.banner("plain", "Nothing is classified by this spec.", ""))
                 return
             rules = [
-                (n, rule.label, rule.takes, html.share(rule.takes, census.total), rule.alone)
+                (n, rule.label, rule.takes, share(rule.takes, census.total), rule.alone)
                 for n, rule in enumerate(census.rules, start=1)
             ]
             rules[-1] = (rules[-1][0], f"{census.rules[-1].label} (otherwise)", *rules[-1][2:])
             self.show(
-                html.table(["rule", "label", "rows it takes", "share", "rows it would match"], rules),
                 html.table(
-                    ["label", *census.columns, "rows"],
-                    [(group.label, *group.values, group.rows) for group in census.groups],
+                    ["rule", "label", "rows it takes", "share", "rows it would match"], rules
                 ),
+                html.table(["label", *census.columns, "rows"], list(_examples(census))),
             )
             from runbook.report.chart import category_chart
 
@@ -130,6 +135,20 @@ class Planning(Session[P]):
     def plan(self) -> Plan | None:
         """The plan, or None where there is nothing to do."""
         return self._plan
+
+
+def _examples(census: Census) -> Iterator[tuple[object, ...]]:
+    """Yield the values behind each label: all that were read of those that no rule took, and the
+    largest few of the others."""
+    otherwise = census.rules[-1].label
+    for label in sorted(census.predicted, key=lambda name: (name != otherwise, name)):
+        groups = [group for group in census.groups if group.label == label]
+        shown = groups if label == otherwise else groups[:EXAMPLES]
+        yield from ((label, *group.values, group.rows) for group in shown)
+        rest = census.group_counts.get(label, 0) - len(shown)
+        if rest:
+            others = census.predicted[label] - sum(group.rows for group in shown)
+            yield (label, f"… {rest:,} more", *[""] * (len(census.columns) - 1), others)
 
 
 def _findings(findings: tuple[Finding, ...]) -> html.Fragment:

@@ -16,6 +16,7 @@ from runbook.facts import Catalog, LedgerEntry
 from runbook.parameters import Parameters
 from runbook.record import MIME, Database, Record, now
 from runbook.report import html
+from runbook.report.numbers import size
 from runbook.spec import Spec, load_spec
 
 P = TypeVar("P", bound=Parameters)
@@ -30,8 +31,8 @@ class Session(Generic[P]):
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         """Take the parameters from the notebook's namespace.
 
-        Everything that a parameters cell may define is a parameter, so a misspelt one is found here.
-        Raises `UsageError` for an unknown or wrong parameter, a bad URL or an unknown spec.
+        Everything that a parameters cell may define is a parameter, so a misspelt one is found
+        here. Raises `UsageError` for an unknown or wrong parameter, a bad URL, an unknown spec.
         """
         self.parameters: P = self.parameters_type.of(_given(namespace))  # type: ignore[assignment]
         self.spec: Spec = load_spec(self.parameters.spec)
@@ -60,7 +61,8 @@ class Session(Generic[P]):
                         "Migration": f"{self.spec.heading} ({self.spec.name})",
                         "Database": self.target.display,
                         "Server": f"PostgreSQL {server.server_version}",
-                        "System identifier": server.system_identifier or "not readable by this role",
+                        "System identifier": server.system_identifier
+                        or "not readable by this role",
                         "Role": server.user + (" (superuser)" if server.is_superuser else ""),
                         "Operator": f"{self.record.operator} on {self.record.host}",
                         "Run": self.record.run_id,
@@ -154,7 +156,9 @@ class Session(Generic[P]):
 
     def database_failure(self, error: psycopg.Error) -> RunbookError:
         """Return what an error means that the server sent while it was only being read."""
-        return RefusedError(_said(error), "Nothing was changed. Look at the server, then run again.")
+        return RefusedError(
+            _said(error), "Nothing was changed. Look at the server, then run again."
+        )
 
     def _fail(self, error: BaseException) -> None:
         """Note how it failed, and publish that."""
@@ -186,7 +190,7 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     try:
         from IPython.core.getipython import get_ipython
 
-        shell = get_ipython()  # type: ignore[no-untyped-call]
+        shell = get_ipython()
     except ImportError:
         shell = None
     hidden = set(shell.user_ns_hidden) if shell else set()
@@ -206,7 +210,7 @@ def _table_facts(catalog: Catalog) -> html.Fragment:
     if table is None:
         applied = catalog.applied
         return html.facts(
-            {"Applied before": f"{applied.applied_at} by {applied.applied_by}, run {applied.run_id}"}
+            {"Applied": f"{applied.applied_at} by {applied.applied_by}, run {applied.run_id}"}
             if applied
             else {"Table": "not there"}
         )
@@ -214,7 +218,7 @@ def _table_facts(catalog: Catalog) -> html.Fragment:
         {
             "Table": f"{table.schema}.{table.name} (OID {table.oid}, owner {table.owner})",
             "Rows": catalog.census.total if catalog.census else "not counted",
-            "Size": f"{html.size(table.heap_bytes)} table, {html.size(table.index_bytes)} indexes",
+            "Size": f"{size(table.heap_bytes)} table, {size(table.index_bytes)} indexes",
             "Columns": len(table.columns),
             "Indexes": len(table.indexes),
             "Constraints": len(table.constraints),

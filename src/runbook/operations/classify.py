@@ -188,14 +188,14 @@ class Classify(Operation):
                 code="otherwise-exceeded",
                 object=table,
                 message=f"{rest:,} rows match no rule and get {self.otherwise}; "
-                f"the spec expects at most {self.expect_otherwise:,}. The most frequent: {examples}.",
+                f"the spec expects at most {self.expect_otherwise:,}. Most frequent: {examples}.",
                 remedy="Read the list of these rows and decide whether a rule is missing.",
             )
 
     # -- the change --------------------------------------------------------------------------
 
     def _commonest(self, census: Census) -> tuple[str, int]:
-        """Return the commonest label and how many rows differ from it; an earlier label wins a tie."""
+        """Return the commonest label (the first of equals) and how many rows differ from it."""
         label = max(self.labels, key=lambda name: census.predicted.get(name, 0))
         return label, census.total - census.predicted.get(label, 0)
 

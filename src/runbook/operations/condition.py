@@ -28,17 +28,22 @@ def _listed(item: Any) -> Any:
 
 
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+_SOME = (BeforeValidator(_listed), Field(min_length=1))
+"""One item or a list of them, but not none."""
+
 _FORMS = ("equals", "like", "is_null", "any", "all", "not")
 
 
 class Condition(BaseModel):
-    """One condition: `column` with `equals`, `like` or `is_null`; or `any`, `all`, `not` of others."""
+    """`column` with `equals`, `like` or `is_null`; or `any`, `all`, `not` of other conditions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     column: Name | None = None
-    equals: Annotated[tuple[Scalar, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
-    like: Annotated[tuple[StrictStr, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
+    equals: Annotated[tuple[Scalar, ...], BeforeValidator(_listed), Field(min_length=1)] | None = (
+        None
+    )
+    like: Annotated[tuple[StrictStr, ...], *_SOME] | None = None
     is_null: StrictBool | None = None
     any: Annotated[tuple["Condition", ...], Field(min_length=1)] | None = None
     all: Annotated[tuple["Condition", ...], Field(min_length=1)] | None = None

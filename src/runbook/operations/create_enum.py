@@ -121,7 +121,9 @@ class CreateEnum(Operation):
         if self.name not in scope.catalog.types:
             yield scope.statement(
                 sql.render(
-                    "CREATE TYPE {type} AS ENUM ({labels})", type=type_, labels=sql.values(self.labels)
+                    "CREATE TYPE {type} AS ENUM ({labels})",
+                    type=type_,
+                    labels=sql.values(self.labels),
                 ),
                 f"Create the enum type {self.name}",
                 lock=Lock.NONE,

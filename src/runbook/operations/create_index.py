@@ -97,7 +97,8 @@ SELECT jsonb_build_object(
                 FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum))
 FROM pg_indexes x
-JOIN pg_class c ON c.relname = x.indexname AND c.relnamespace = quote_ident(x.schemaname)::regnamespace
+JOIN pg_namespace n ON n.nspname = x.schemaname
+JOIN pg_class c ON c.relname = x.indexname AND c.relnamespace = n.oid
 JOIN pg_index i ON i.indexrelid = c.oid
 JOIN pg_am m ON m.oid = c.relam
 WHERE x.schemaname = {schema} AND x.indexname = {index}"""

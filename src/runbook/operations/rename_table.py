@@ -59,7 +59,9 @@ class RenameTable(Operation):
                     f"{scope.schema}.{dependent.before}",
                     f"{dependent.kind.capitalize()} {dependent.before!r} would become "
                     f"{dependent.after!r}, but that name is taken by "
-                    + (f"a {taken}." if taken else f"{rival!r}, which is cut to the same 63 bytes."),
+                    + (
+                        f"a {taken}." if taken else f"{rival!r}, which is cut to the same 63 bytes."
+                    ),
                     "Rename or drop one of them, then review again.",
                 )
 
@@ -71,7 +73,7 @@ class RenameTable(Operation):
             yield blocker(
                 "both-tables",
                 object_,
-                f"Both tables are there: {scope.schema}.{scope.table_name}, which shall be renamed, "
+                f"Both tables are there: {scope.schema}.{scope.table_name}, to be renamed, "
                 f"and {object_}.",
                 f"Find out which one the application uses; rename or drop {self.to} if it is not "
                 "needed, then review again.",
@@ -108,7 +110,7 @@ class RenameTable(Operation):
     def checks(self, expected: Expected) -> Iterator[Check]:
         yield Check(
             id=expected.check_id("table"),
-            title=f"{expected.table_before} is gone from pg_tables, {expected.table_after} is there",
+            title=f"{expected.table_after} is in pg_tables, {expected.table_before} is not",
             sql=sql.render(
                 "SELECT coalesce(jsonb_agg(tablename ORDER BY tablename), '[]') FROM pg_tables\n"
                 "WHERE schemaname = {schema} AND tablename IN ({tables})",
@@ -119,7 +121,7 @@ class RenameTable(Operation):
         )
         yield Check(
             id=expected.check_id("old-names"),
-            title=f"No constraint, index or sequence still carries the name {expected.table_before}",
+            title=f"No constraint, index or sequence still carries {expected.table_before}'s name",
             sql=sql.render(
                 _OLD_NAMES,
                 table=sql.value(sql.text(expected.relation)),
@@ -144,7 +146,10 @@ def _dependents(table: Table, before: str, after: str) -> Iterator[_Dependent]:
     that constraint by itself."""
     backed = {index.name for index in table.indexes if index.of_constraint}
     owned: list[tuple[str, str, bool]] = [
-        *(("constraint", constraint.name, constraint.name in backed) for constraint in table.constraints),
+        *(
+            ("constraint", constraint.name, constraint.name in backed)
+            for constraint in table.constraints
+        ),
         *(("index", index.name, True) for index in table.indexes if not index.of_constraint),
         *(("sequence", sequence.name, True) for sequence in table.sequences),
     ]

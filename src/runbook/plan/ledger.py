@@ -6,7 +6,6 @@ the run's id, counts and fingerprint are known only when it runs.
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import LiteralString, cast
 
 from psycopg.types.json import Jsonb
 
@@ -18,10 +17,10 @@ from runbook.spec import Spec
 
 def create_ledger(ledger_schema: str) -> str:
     """Return the statement that makes schema and table where they are not there yet."""
-    template = resources.files("runbook.plan").joinpath("ledger.sql").read_text("utf-8")
+    template = resources.files("runbook.plan").joinpath("ledger.sql").read_text("utf-8").strip()
     ledger = sql.name(ledger_schema, "ledger")
     return sql.render(
-        cast(LiteralString, template.strip()),
+        template,
         schema=ledger_schema,
         ledger=ledger,
         schema_name=sql.value(sql.text(sql.name(ledger_schema))),

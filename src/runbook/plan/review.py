@@ -69,7 +69,7 @@ def _server_findings(catalog: Catalog) -> Iterator[Finding]:
         yield blocker(
             "read-only-server",
             server.name,
-            "The server takes no writes: it is a replica, or its sessions are read-only by default.",
+            "The server takes no writes: it is a replica, or sessions are read-only by default.",
             "Connect to the primary, or clear default_transaction_read_only for this role.",
         )
 
@@ -82,8 +82,8 @@ def _missing_table(spec: Spec, catalog: Catalog) -> Finding:
         object_,
         f"Table {object_} is not there"
         + (
-            f", but {there} {spec.schema_}.{spec.table_after} is, and no ledger entry says that the "
-            "runbook made it."
+            f", but {there} {spec.schema_}.{spec.table_after} is, and no ledger entry says that "
+            "the runbook made it."
             if there
             else f" in database {catalog.server.name!r}."
         ),

@@ -47,14 +47,17 @@ _FINGERPRINT = (
 def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
     """Return the script. It changes nothing when any statement or the proof fails."""
     head = _HEAD.format(heading=spec.heading, sha256=plan.sha256, version=__version__)
-    reasons = [f"-- {reason}" for reason in plan.reasons]
+    reasons = [f"-- {' '.join(reason.split())}" for reason in plan.reasons]
     prepare = [_entry(statement) for statement in plan.of_phase(Phase.PREPARE)]
     body = chain.from_iterable(_entries(statement) for statement in plan.of_phase(Phase.ATOMIC))
     ledger = [
         f"-- Make the ledger where it is not there yet\n{create_ledger(ledger_schema)};",
         f"-- Record the run\n{_record(spec, plan, table, ledger_schema)};",
     ]
-    return "\n\n".join([head + "\n".join(reasons), *prepare, "BEGIN;", *body, *ledger, "COMMIT;"]) + "\n"
+    return (
+        "\n\n".join([head + "\n".join(reasons), *prepare, "BEGIN;", *body, *ledger, "COMMIT;"])
+        + "\n"
+    )
 
 
 def listing(plan: Plan) -> str:
@@ -75,9 +78,10 @@ def _entries(statement: Statement) -> Iterator[str]:
 
 def _entry(statement: Statement, prefix: str = "") -> str:
     """Return a statement with a comment on what it does, its lock and its undo."""
-    notes = [f"-- {statement.title} [{statement.phase}, lock: {statement.lock}]"]
-    if statement.undo:
-        notes += [f"-- undo: {line}" for line in statement.undo.splitlines()]
+    # A name may hold a line break, and what follows it must not leave the comment.
+    title, undo = (" ".join((text or "").split()) for text in (statement.title, statement.undo))
+    notes = [f"-- {title} [{statement.phase}, lock: {statement.lock}]"]
+    notes += [f"-- undo: {undo}"] if undo else []
     return "\n".join(notes) + f"\n{prefix}{statement.sql};"
 
 

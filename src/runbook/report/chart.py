@@ -1,7 +1,7 @@
 """The category chart: rows before, as predicted, and after, one group of bars per category.
 
-The colours are of Okabe and Ito's palette, told apart by the colour-blind; hatching tells them apart
-in print without colours.
+The colours are of Okabe and Ito's palette, told apart by the colour-blind; hatching tells them
+apart in print without colours.
 """
 
 import io
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from IPython.display import Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from runbook.report.numbers import share
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
 _DPI = 160
@@ -46,8 +48,12 @@ def category_chart(
             hatch=hatch,
             edgecolor="white",
         )
-        axes.bar_label(bars, labels=[_count(counts.get(label, 0), before) for label in labels], padding=4)
-    top = axes.barh([len(labels)], [before], height=0.6, color=_BEFORE, label="before: not classified")
+        axes.bar_label(
+            bars, labels=[_count(counts.get(label, 0), before) for label in labels], padding=4
+        )
+    top = axes.barh(
+        [len(labels)], [before], height=0.6, color=_BEFORE, label="before: not classified"
+    )
     axes.bar_label(top, labels=[f"{before:,} rows"], padding=4)
     axes.set_yticks([*places, len(labels)], [*labels, "before"])
     axes.set_xlim(0, max(before, 1) * 1.22)
@@ -67,7 +73,7 @@ def category_chart(
 
 
 def _count(rows: int, total: int) -> str:
-    return f"{rows:,} ({rows / total:.1%})" if total else f"{rows:,}"
+    return f"{rows:,} ({share(rows, total)})"
 
 
 def _alternative(

@@ -23,7 +23,7 @@ def report_notebook(notebook: NotebookNode, record: Record) -> bytes:
     notebook = nbformat.from_dict(dict(notebook))
     first = new_markdown_cell(f"**{headline(record)}** {record.remedy}".strip(), id="outcome")
     notebook.cells = [first, *notebook.cells]
-    return nbformat.writes(notebook).encode()
+    return str(nbformat.writes(notebook)).encode()
 
 
 def headline(record: Record) -> str:
@@ -68,7 +68,10 @@ def _cells(notebook: NotebookNode) -> str:
 
     with resources.as_file(resources.files("runbook.report") / "templates") as templates:
         exporter = HTMLExporter(
-            template_name="runbook", extra_template_basedirs=[str(templates)], exclude_input_prompt=True
+            template_name="runbook",
+            extra_template_basedirs=[str(templates)],
+            exclude_input_prompt=True,
+            exclude_anchor_links=True,
         )
         markup, _ = exporter.from_notebook_node(notebook, {"record_type": MIME})
     return str(markup)

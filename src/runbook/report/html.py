@@ -1,6 +1,7 @@
 """Pieces of HTML for notebooks: tables by pandas, everything escaped, with a plain-text twin."""
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
 def facts(items: Mapping[str, object]) -> Fragment:
     """Return names and values as a two-column table without a head."""
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{_cell(item)}</td></tr>" for name, item in items.items()
+        f"<tr><th>{html.escape(name)}</th><td>{_cell(item)}</td></tr>"
+        for name, item in items.items()
     )
     text = "\n".join(f"{name}: {_text(item)}" for name, item in items.items())
     return Fragment(f'<table class="runbook facts"><tbody>{body}</tbody></table>', text)
@@ -79,23 +81,8 @@ def _text(item: object) -> str:
     return "–" if item is None else str(item)
 
 
-def size(count: int) -> str:
-    """Return bytes in the unit that reads best."""
-    amount, units = float(count), ("bytes", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if amount < 1024 or unit == units[-1]:
-            return f"{amount:,.0f} {unit}"
-        amount /= 1024
-    raise AssertionError
-
-
-def share(part: int, whole: int) -> str:
-    """Return a share in per cent."""
-    return f"{part / whole:.1%}" if whole else "–"
-
-
 def as_json(value: Any) -> Code:
     """Return an expected or observed answer as code."""
-    import json
-
-    return Code(json.dumps(value, ensure_ascii=False, sort_keys=True) if not isinstance(value, str) else value)
+    return Code(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    )

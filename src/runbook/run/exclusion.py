@@ -1,7 +1,7 @@
 """One run at a time on a table: a transaction-level advisory lock, polled.
 
-Transaction-level, because a pooler in transaction mode orphans session-level ones; polled, because a
-session that blocks on an advisory lock deadlocks with a concurrent index build (PostgreSQL docs,
+Transaction-level, because a pooler in transaction mode orphans session-level ones; polled, because
+a session that blocks on an advisory lock deadlocks with a concurrent index build (PostgreSQL docs,
 13.3.5).
 """
 

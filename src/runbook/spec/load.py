@@ -70,7 +70,9 @@ def _spec_error(error: ValidationError, document: dict[str, Any], file: str) -> 
     first = problems[0]
     location, operation = _location(first["loc"], document)
     field = ".".join(location)
-    where = f"Spec {file}" + (f", {operation}" if operation else "") + (f", {field}" if field else "")
+    where = (
+        f"Spec {file}" + (f", {operation}" if operation else "") + (f", {field}" if field else "")
+    )
     found = first["input"]
     shown = f" (found: {_short(found)})" if not isinstance(found, dict | list | Spec) else ""
     more = f" It is the first of {len(problems)} problems." if len(problems) > 1 else ""

@@ -27,7 +27,7 @@ def _check_migration_name(name: str) -> str:
 
 
 class Models(BaseModel):
-    """The application's SQLAlchemy models; checking them imports the module, so it runs its code."""
+    """The application's SQLAlchemy models; a check imports the module, so it runs its code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

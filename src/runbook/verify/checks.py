@@ -16,7 +16,7 @@ Connection = psycopg.Connection[Any]
 
 
 def expected_of(spec: Spec, entry: LedgerEntry, categories: dict[str, int]) -> Expected:
-    """Return what the checks shall find: a recorded run, and the rows that each label should have."""
+    """Return what the checks shall find: a recorded run, and the rows each label should have."""
     return Expected(
         schema=entry.table_schema,
         table_before=spec.table,
@@ -41,7 +41,7 @@ def predicted_now(connection: Connection, spec: Spec) -> dict[str, int]:
         table=sql.name(spec.schema_, spec.table_after),
     )
     try:
-        return {label: rows for label, rows in connection.execute(query.encode())}
+        return dict(connection.execute(query.encode()).fetchall())
     except psycopg.errors.UndefinedTable:
         return {}
 

@@ -43,7 +43,9 @@ def _model_check(
         table = model.__table__
         observed["table"] = f"{table.schema or 'public'}.{table.name}"
         if "labels" in wanted:
-            observed["labels"] = sorted(member.value for member in getattr(module, str(models.enum)))
+            observed["labels"] = sorted(
+                member.value for member in getattr(module, str(models.enum))
+            )
         query = select(model).limit(1)
         with Session(_engine(connection)) as session:
             text = str(query.compile(session.get_bind()))
@@ -69,7 +71,7 @@ def _relationship_check(
     from sqlalchemy import select
     from sqlalchemy.orm import Session
 
-    wanted = {name: expected.table_after for name in models.related}
+    wanted: dict[str, Any] = dict.fromkeys(models.related, expected.table_after)
     observed: dict[str, object] = {}
     texts: list[str] = []
     try:
@@ -85,7 +87,7 @@ def _relationship_check(
         observed["error"] = _in_a_line(error)
     return _result(
         expected.check_id("relationships"),
-        f"{relationship} leads from {', '.join(models.related)} to the table, both by the ORM's JOIN",
+        f"{relationship} leads from {', '.join(models.related)} to the table, by the ORM's JOIN",
         ";\n\n".join(texts),
         wanted,
         observed,

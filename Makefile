@@ -1,0 +1,54 @@
+# Everything runs in .venv, made from requirements.txt on first use. Needed: Python ≥ 3.11 and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ROWS   ?= 1000000
+PG     ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench soak lab lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/installed ## Migrate the sample database on an embedded PostgreSQL, and show the report's path
+	@$(BIN)/runbook demo
+
+test: $(VENV)/installed lint ## Run the linters and the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(VENV)/installed ## Check style and types
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+
+format: $(VENV)/installed ## Put the code into its format
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+bench: $(VENV)/installed ## Measure against the plan's own SQL (ROWS=1000000 PG=15|16|18)
+	$(BIN)/python -m bench --rows $(ROWS) $(if $(PG),--pg $(PG))
+
+soak: $(VENV)/installed ## Run the tests that take too long for every change
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak $(ARGS)
+
+lab: $(VENV)/installed ## Open the notebooks in JupyterLab, in an environment of its own
+	@test -x .venv-lab/bin/jupyter || { $(PYTHON) -m venv .venv-lab && \
+	  .venv-lab/bin/python -m pip install --quiet --disable-pip-version-check jupyterlab; }
+	JUPYTER_PATH=$(abspath $(VENV))/share/jupyter PATH="$(abspath $(BIN)):$$PATH" \
+	  .venv-lab/bin/jupyter lab --notebook-dir=.
+
+lock: $(VENV)/installed ## Resolve pyproject.toml into requirements.txt anew
+	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --all-extras --group dev \
+	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade -o requirements.txt
+
+clean: ## Remove what the targets above made, reports excepted
+	rm -rf $(VENV) .venv-lab .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

@@ -1,0 +1,18 @@
+"""Numbers as a person reads them."""
+
+
+def size(count: int) -> str:
+    """Return bytes in the unit that reads best."""
+    amount, units = float(count), ("bytes", "kB", "MB", "GB", "TB")
+    for unit in units[:-1]:
+        if amount < 1024:
+            return f"{amount:,.0f} {unit}"
+        amount /= 1024
+    return f"{amount:,.0f} {units[-1]}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in per cent; a few rows among many are never shown as none."""
+    if not whole:
+        return "–"
+    return "<0.1%" if 0 < part < whole / 1000 else f"{part / whole:.1%}"

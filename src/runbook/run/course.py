@@ -1,0 +1,73 @@
+"""How far a run has come: the statements that ran, with their times and locks, and the tallies."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+
+from runbook.run.tally import Tally
+from runbook.vocabulary import Lock, Phase, Role, Statement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """A statement that ran; times in milliseconds."""
+
+    sql: str
+    title: str
+    phase: str
+    lock: str
+    waited_ms: float
+    """How long it waited for the table's lock."""
+    held_ms: float
+    """How long its lock was held: until the transaction ended."""
+    duration_ms: float
+    rows: int | None
+
+
+@dataclass
+class Course:
+    """Notes what was executed."""
+
+    tallies: dict[Role, Tally] = field(default_factory=dict)
+    locked_at: float | None = None
+    _executed: list[tuple[Executed, float]] = field(default_factory=list)
+    """Each with the moment since which its lock is held."""
+
+    def execute(
+        self, connection: psycopg.Connection[Any], statement: Statement
+    ) -> psycopg.Cursor[Any]:
+        """Execute a statement and note how long it took."""
+        started = time.monotonic()
+        cursor = connection.execute(statement.sql.encode())
+        ended = time.monotonic()
+        locking = statement.role is Role.LOCK
+        if locking:
+            self.locked_at = ended
+        executed = Executed(
+            sql=statement.sql,
+            title=statement.title,
+            phase=statement.phase,
+            lock=statement.lock,
+            waited_ms=milliseconds(ended - started) if locking else 0.0,
+            held_ms=0.0,
+            duration_ms=milliseconds(ended - started),
+            rows=cursor.rowcount if cursor.rowcount >= 0 else None,
+        )
+        self._executed.append((executed, ended if locking else started))
+        return cursor
+
+    def statements(self, ended_at: float) -> tuple[Executed, ...]:
+        """Return what ran, with the time that locks were held until the transaction ended."""
+        return tuple(
+            replace(one, held_ms=milliseconds(ended_at - since))
+            if one.lock != Lock.NONE and one.phase == Phase.ATOMIC
+            else one
+            for one, since in self._executed
+        )
+
+
+def milliseconds(seconds: float) -> float:
+    """Return seconds as milliseconds, to the microsecond."""
+    return round(seconds * 1000, 3)

@@ -1,0 +1,50 @@
+"""Rolling back, and saying what failed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from runbook.errors import RolledBack, RunbookError
+
+
+@contextmanager
+def rolling_back(connection: psycopg.Connection[Any], staying: str = "") -> Iterator[None]:
+    """Roll the transaction back whatever goes wrong in it.
+
+    Errors of the server and interrupts become `RolledBack`; `staying` is what the message must say
+    of changes that were committed before.
+    """
+    try:
+        yield
+    except RunbookError:
+        _roll_back(connection)
+        raise
+    except (psycopg.Error, KeyboardInterrupt) as error:
+        _roll_back(connection)
+        raise RolledBack(
+            _what_failed(error),
+            f"The transaction was rolled back: the database is as it was.{staying}",
+        ) from error
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: psycopg.Connection[Any]) -> None:
+    """Roll back; a server that is gone has done so by itself."""
+    if not connection.closed:
+        try:
+            connection.rollback()
+        except psycopg.OperationalError:
+            connection.close()
+
+
+def _what_failed(error: BaseException) -> str:
+    if not isinstance(error, psycopg.Error):
+        return "The run was interrupted."
+    if error.sqlstate is None or isinstance(error, psycopg.errors.AdminShutdown):
+        return "The connection to the server was lost."
+    detail = f" {error.diag.message_detail}" if error.diag.message_detail else ""
+    return f"A statement failed with {error.sqlstate}: {error.diag.message_primary}.{detail}"
