@@ -1,0 +1,55 @@
+"""Shortcuts of the tests through the stages: spec → catalog → plan → run."""
+
+import uuid
+from typing import Any
+
+from runbook.catalog import read_catalog
+from runbook.facts import Catalog
+from runbook.plan import Options, Plan, build_plan, review
+from runbook.run import Applied, apply_atomic
+from runbook.spec import Spec, load_spec
+from runbook.verify import expected_of, predicted_now, verify
+from runbook.vocabulary import CheckResult, Finding
+from tests.conftest import Database
+
+ATOMIC = Options(mode="atomic", lock_timeout_ms=300)
+
+
+def catalog_of(database: Database, spec: Spec | None = None) -> Catalog:
+    with database.connect() as connection:
+        return read_catalog(connection, spec or load_spec("llamalog"))
+
+
+def findings_of(database: Database, spec: Spec | None = None) -> tuple[Finding, ...]:
+    spec = spec or load_spec("llamalog")
+    return review(spec, catalog_of(database, spec), ATOMIC)
+
+
+def plan_of(database: Database, spec: Spec | None = None) -> Plan:
+    spec = spec or load_spec("llamalog")
+    return build_plan(spec, catalog_of(database, spec), ATOMIC)
+
+
+def migrate(database: Database, spec: Spec | None = None, **more: Any) -> Applied:
+    """Apply a spec; `plan` and `connect` may replace what the stages would give."""
+    spec = spec or load_spec("llamalog")
+    catalog = more.pop("catalog", None) or catalog_of(database, spec)
+    return apply_atomic(
+        more.pop("connect", database.connect),
+        spec,
+        catalog,
+        more.pop("plan", None) or build_plan(spec, catalog, ATOMIC),
+        run_id=uuid.uuid4(),
+        wait_ms=300,
+        **more,
+    )
+
+
+def check(database: Database, spec: Spec | None = None) -> dict[str, CheckResult]:
+    """Ask the checks of an applied spec: id → result."""
+    spec = spec or load_spec("llamalog")
+    applied = catalog_of(database, spec).applied
+    assert applied is not None
+    with database.connect() as connection:
+        expected = expected_of(spec, applied, predicted_now(connection, spec))
+        return {result.id: result for result in verify(connection, spec, expected)}
