@@ -8,6 +8,9 @@ fields and classes that the hash leaves out.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+OLDEST = 150_000
+"""The oldest PostgreSQL that is supported, as `server_version_num`."""
+
 UNHASHED = {"hashed": False}
 """Field metadata: the plan's hash does not cover this field."""
 
@@ -162,6 +165,11 @@ class Server:
     read_only: bool
     """A replica, or a session that is read-only by default."""
 
+    @property
+    def is_too_old(self) -> bool:
+        """Whether the server is older than the oldest supported."""
+        return self.version_number < OLDEST
+
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
@@ -195,10 +203,11 @@ class Catalog:
     """The source table, or None if it is not there."""
     relations: Mapping[str, str]
     """Relations of the schema that hold a name the migration needs: name → kind in words."""
-    relation_oids: Mapping[str, int]
     types: Mapping[str, TypeFacts]
     missing_privileges: tuple[str, ...]
     census: Census | None
     """None where there is no table, or a blocker forbids reading it."""
+    ledger_is_foreign: bool
+    """Whether something else has the ledger's name."""
     applied: LedgerEntry | None
     """The newest ledger entry of this migration whose table still exists."""

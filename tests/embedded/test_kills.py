@@ -125,7 +125,7 @@ def test_a_killed_initdb_leaves_nothing_and_is_reported(
 def test_the_server_inherits_no_lock(made_server: MakeServer) -> None:
     with made_server().lease() as server:
         folder = Path(f"/proc/{postmaster_pid(server)}/fd")
-        held = [os.readlink(path) for path in folder.iterdir()]
+        held = [str(path.readlink()) for path in folder.iterdir()]
     assert not [path for path in held if path.endswith((".lock", ".lease"))]
 
 

@@ -169,7 +169,8 @@ def test_a_trigger_that_alters_data_fails_the_proof(sample: Database) -> None:
 
 def test_a_trigger_that_swallows_the_update_fails_the_proof(sample_newest: Database) -> None:
     sample_newest.execute(
-        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN NULL; END $$",
         "CREATE TRIGGER swallow BEFORE UPDATE ON enrichment_logs"
         " FOR EACH ROW EXECUTE FUNCTION swallow()",
     )
@@ -179,7 +180,8 @@ def test_a_trigger_that_swallows_the_update_fails_the_proof(sample_newest: Datab
 
 def test_pending_deferred_triggers_do_not_stop_it(sample_newest: Database) -> None:
     sample_newest.execute(
-        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN NULL; END $$",
         "CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON enrichment_logs"
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nothing()",
     )
@@ -203,7 +205,7 @@ def test_a_table_dropped_after_the_plan_is_refused(sample_newest: Database) -> N
 def test_a_lock_that_is_not_to_be_had_is_refused_and_its_holder_named(sample: Database) -> None:
     with sample.connect(application_name="nightly report") as reader, reader.transaction():
         reader.execute("SELECT FROM enrichment_logs LIMIT 1")
-        with pytest.raises(RefusedError, match="nightly report.*AccessShareLock"):
+        with pytest.raises(RefusedError, match=r"nightly report.*AccessShareLock"):
             migrate(sample)
     assert migrate(sample).proof.passed
 

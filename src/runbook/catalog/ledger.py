@@ -19,8 +19,8 @@ def read_applied(
     somebody took the migration back: both count as not applied.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(_READABLE, [ledger_schema])
-        if cursor.fetchone() is None:
+        state = cursor.execute(_STATE, [ledger_schema]).fetchone()
+        if state is None or not state["readable"] or not state["ours"]:
             return None
         cursor.execute(
             sql.render(_APPLIED, ledger=sql.name(ledger_schema, "ledger")).encode(),
@@ -30,10 +30,20 @@ def read_applied(
     return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])}) if row else None
 
 
-_READABLE = """\
-SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = 'ledger'
-  AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')"""
+def is_foreign(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
+    """Return whether something that is no ledger of ours has the ledger's name."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        state = cursor.execute(_STATE, [ledger_schema]).fetchone()
+    return state is not None and not state["ours"]
+
+
+_STATE = """\
+SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
+       c.relkind = 'r' AND 2 = (
+           SELECT count(*) FROM pg_attribute a
+           WHERE a.attrelid = c.oid AND a.attname IN ('run_id', 'plan_sha256')) AS ours
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = 'ledger'"""
 
 
 _APPLIED = """\

@@ -81,7 +81,7 @@ WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 1
 ORDER BY tgname"""
 
 RELATIONS = """\
-SELECT c.relname::text AS name, c.oid::bigint AS oid,
+SELECT c.relname::text AS name,
        CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
            WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence'
            WHEN 'c' THEN 'composite type' ELSE 'index' END AS kind

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
-from runbook.catalog.ledger import read_applied
+from runbook.catalog.ledger import is_foreign, read_applied
 from runbook.errors import RefusedError
 from runbook.facts import (
     Catalog,
@@ -35,21 +35,37 @@ def read_catalog(connection: Connection, spec: Spec, *, ledger_schema: str = "ru
     must not be in a transaction. Raises `RefusedError` if the rules cannot be evaluated.
     """
     server = read_server(connection)
+    if server.is_too_old:
+        return _unread(server, ledger_schema)
     with _snapshot(connection):
         table = read_table(connection, spec)
         privileges = _missing_privileges(connection, table, ledger_schema)
-        relations = _relations(connection, spec)
         return Catalog(
             server=server,
             ledger_schema=ledger_schema,
             table=table,
-            relations={name: kind for name, (kind, _) in relations.items()},
-            relation_oids={name: oid for name, (_, oid) in relations.items()},
+            relations=_relations(connection, spec),
             types=read_types(connection, spec),
             missing_privileges=privileges,
             census=_census(connection, spec, table, privileges),
+            ledger_is_foreign=is_foreign(connection, ledger_schema),
             applied=read_applied(connection, ledger_schema, spec),
         )
+
+
+def _unread(server: Server, ledger_schema: str) -> Catalog:
+    """Return the catalog of a server whose own catalogs may differ from what is asked here."""
+    return Catalog(
+        server=server,
+        ledger_schema=ledger_schema,
+        table=None,
+        relations={},
+        types={},
+        missing_privileges=(),
+        census=None,
+        ledger_is_foreign=False,
+        applied=None,
+    )
 
 
 def read_server(connection: Connection) -> Server:
@@ -143,13 +159,12 @@ def _missing_privileges(
     return tuple(row["missing"] for row in _rows(connection, queries.PRIVILEGES, parts))
 
 
-def _relations(connection: Connection, spec: Spec) -> dict[str, tuple[str, int]]:
-    """Return the relations whose names the migration will need: name → (kind, OID)."""
+def _relations(connection: Connection, spec: Spec) -> dict[str, str]:
+    """Return the relations whose names the migration will need: name → kind in words."""
     names = [name for operation in spec.operations for name in operation.relation_names()]
     prefix = spec.table_after + "_" if spec.table_after != spec.table else "\x01"
     parts = {"schema": spec.schema_, "names": names, "prefix": prefix}
-    rows = _rows(connection, queries.RELATIONS, parts)
-    return {row["name"]: (row["kind"], row["oid"]) for row in rows}
+    return {row["name"]: row["kind"] for row in _rows(connection, queries.RELATIONS, parts)}
 
 
 def read_types(connection: Connection, spec: Spec) -> dict[str, TypeFacts]:

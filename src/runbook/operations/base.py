@@ -169,6 +169,11 @@ def blocker(code: str, object_: str, message: str, remedy: str) -> Finding:
     return Finding(level=Level.BLOCKER, code=code, object=object_, message=message, remedy=remedy)
 
 
+def with_article(kind: str) -> str:
+    """Return a kind of object with its article."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def carried_name(name: str, before: str, after: str) -> str | None:
     """Return the name that a dependent gets when its table is renamed, or None if it keeps its own.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from runbook import sql
-from runbook.operations.base import Expected, Name, Operation, Scope, blocker
+from runbook.operations.base import Expected, Name, Operation, Scope, blocker, with_article
 from runbook.vocabulary import Check, Finding, Lock, Statement
 
 BUILD_US = 1.7
@@ -33,7 +33,7 @@ class CreateIndex(Operation):
             yield blocker(
                 "name-taken",
                 f"{scope.schema}.{self.name}",
-                f"The index's name {scope.schema}.{self.name} is taken by a {taken}.",
+                f"The index's name {scope.schema}.{self.name} is taken by {with_article(taken)}.",
                 f"Rename or drop that {taken}, or give the index another name in the spec.",
             )
         for column in self.columns:

@@ -12,7 +12,15 @@ from pydantic import Field
 
 from runbook import sql
 from runbook.facts import Table
-from runbook.operations.base import Expected, Name, Operation, Scope, blocker, carried_name
+from runbook.operations.base import (
+    Expected,
+    Name,
+    Operation,
+    Scope,
+    blocker,
+    carried_name,
+    with_article,
+)
 from runbook.vocabulary import Check, Finding, Lock, Statement
 
 _RENAMES: dict[str, tuple[LiteralString, Lock]] = {
@@ -54,14 +62,12 @@ class RenameTable(Operation):
             taken = scope.catalog.relations.get(dependent.after)
             rival = claimed.setdefault(dependent.after, dependent.before)
             if taken or rival != dependent.before:
+                by = with_article(taken) if taken else f"{rival!r}, cut to the same 63 bytes"
                 yield blocker(
                     "dependent-name-taken",
                     f"{scope.schema}.{dependent.before}",
                     f"{dependent.kind.capitalize()} {dependent.before!r} would become "
-                    f"{dependent.after!r}, but that name is taken by "
-                    + (
-                        f"a {taken}." if taken else f"{rival!r}, which is cut to the same 63 bytes."
-                    ),
+                    f"{dependent.after!r}, but that name is taken by {by}.",
                     "Rename or drop one of them, then review again.",
                 )
 
@@ -82,7 +88,7 @@ class RenameTable(Operation):
             yield blocker(
                 "name-taken",
                 object_,
-                f"The new name {object_} is taken by a {taken or 'type'}.",
+                f"The new name {object_} is taken by {with_article(taken or 'type')}.",
                 f"Rename or drop that {taken or 'type'}, then review again.",
             )
 
@@ -126,6 +132,7 @@ class RenameTable(Operation):
                 _OLD_NAMES,
                 table=sql.value(sql.text(expected.relation)),
                 prefix=sql.value(expected.table_before + "_"),
+                kept=sql.value(expected.table_after + "_"),
             ),
             expected=[],
         )
@@ -169,4 +176,4 @@ SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
     SELECT s.relname FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
     WHERE d.refobjid = {table}::regclass AND d.deptype IN ('a', 'i')
 ) AS dependents
-WHERE starts_with(name, {prefix})"""
+WHERE starts_with(name, {prefix}) AND NOT starts_with(name, {kept})"""

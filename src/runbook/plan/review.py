@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 
-from runbook.facts import Catalog, Table
+from runbook.facts import OLDEST, Catalog, Table
 from runbook.operations.base import blocker
 from runbook.plan.build import estimated_lock_ms, steps
 from runbook.plan.model import Options
 from runbook.spec import Spec
 from runbook.vocabulary import Finding, Level
-
-OLDEST = 150_000
-"""The oldest PostgreSQL that is supported, as `server_version_num`."""
 
 _KINDS = {
     "p": "a partitioned table",
@@ -34,6 +31,8 @@ def blockers(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
 
 def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Finding]:
     yield from _server_findings(catalog)
+    if catalog.server.is_too_old:
+        return  # nothing else was read
     if catalog.table is None:
         yield _missing_table(spec, catalog)
         return
@@ -57,12 +56,12 @@ def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Findin
 
 def _server_findings(catalog: Catalog) -> Iterator[Finding]:
     server = catalog.server
-    if server.version_number < OLDEST:
+    if server.is_too_old:
         yield blocker(
             "server-too-old",
             server.name,
             f"The server is PostgreSQL {server.server_version}, and {OLDEST // 10_000} is the "
-            "oldest supported.",
+            "oldest that is supported.",
             "Upgrade the server first.",
         )
     if server.read_only:
@@ -120,6 +119,13 @@ def _table_findings(table: Table) -> Iterator[Finding]:
 
 
 def _privilege_findings(catalog: Catalog) -> Iterator[Finding]:
+    if catalog.ledger_is_foreign:
+        yield blocker(
+            "ledger-foreign",
+            f"{catalog.ledger_schema}.ledger",
+            f"{catalog.ledger_schema}.ledger is there, but it is not a ledger of the runbook.",
+            "Name another schema with --ledger-schema.",
+        )
     for missing in catalog.missing_privileges:
         yield blocker(
             "privilege-missing",
