@@ -128,19 +128,6 @@ class Record(BaseModel):
 
     def note_applied(self, applied: Applied) -> None:
         """Note what was done; counts are now those under the lock."""
-        self.statements = [
-            {
-                "sql": one.sql,
-                "title": one.title,
-                "phase": one.phase,
-                "lock": one.lock,
-                "waited_ms": one.waited_ms,
-                "held_ms": one.held_ms,
-                "duration_ms": one.duration_ms,
-                "rows": one.rows,
-            }
-            for one in applied.statements
-        ]
         labels = self.counts.predicted or {}
         self.counts = Counts(
             before=Count(total=applied.before.rows),

@@ -1,5 +1,7 @@
 """02_migrate: apply the plan, with counts before and after, the proof and the checks."""
 
+from typing import Any
+
 import psycopg
 
 from runbook.errors import BlockedError, ChecksFailed, Outcome, PlanDiffers, RunbookError
@@ -7,7 +9,7 @@ from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
 from runbook.report import html
-from runbook.run import Applied, apply_atomic
+from runbook.run import Applied, Course, apply_atomic
 from runbook.vocabulary import Statement
 
 
@@ -20,6 +22,8 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
     def __init__(self, namespace: dict[str, object]) -> None:
         super().__init__(namespace)
         self._applied: Applied | None = None
+        self._progress: Any = None
+        self._told = 0
 
     def make_plan(self) -> None:
         super().make_plan()
@@ -40,30 +44,51 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         with self._timed("apply"):
             if self.plan is None:
                 raise BlockedError("There is no plan yet.", "Run the cells in their order.")
-            self._applied = apply_atomic(
-                self.open,
-                self.spec,
-                self.catalog,
-                self.plan,
-                run_id=self.run_id,
-                wait_ms=self.parameters.lock_timeout_ms,
-                progress=self._tell,
+            course = Course()
+            try:
+                self._applied = apply_atomic(
+                    self.open,
+                    self.spec,
+                    self.catalog,
+                    self.plan,
+                    run_id=self.run_id,
+                    wait_ms=self.parameters.lock_timeout_ms,
+                    progress=self._tell,
+                    course=course,
+                )
+                self.record.note_applied(self._applied)
+            finally:
+                self._show_course(course)
+
+    def _show_course(self, course: Course) -> None:
+        """Note and show every statement that ran, in a run that failed too."""
+        executed = course.statements()
+        self.record.statements = [vars(one).copy() for one in executed]
+        if self._applied:
+            locked = f"{self._applied.locked_ms:,.1f} ms"
+            self.show(html.facts({"Table locked for": locked}))
+        self.show(
+            html.table(
+                ["statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
+                [
+                    (one.title, one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows)
+                    for one in executed
+                ],
             )
-            self.record.note_applied(self._applied)
-            self.show(
-                html.facts({"Table locked for": f"{self._applied.locked_ms:,.1f} ms"}),
-                html.table(
-                    ["statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
-                    [
-                        (one.title, one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows)
-                        for one in self._applied.statements
-                    ],
-                ),
-            )
+        )
 
     def _tell(self, statement: Statement) -> None:
-        """Say what runs now; a statement may take its time."""
-        print(f"{statement.title} …", flush=True)
+        """Say what runs now, in one line that changes: a statement may take its time."""
+        from IPython.display import display
+
+        assert self.plan is not None
+        self._told += 1
+        text = f"{self._told} of {len(self.plan.statements)}: {statement.title}"
+        line = html.line(text)
+        if self._progress is None:
+            self._progress = display(line, display_id=True)
+        else:
+            self._progress.update(line)
 
     def compare(self) -> None:
         """Show the counts before, as predicted, and after, and the proof."""

@@ -12,7 +12,7 @@ from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html
 from runbook.report.numbers import share
-from runbook.vocabulary import Finding, Level, Role
+from runbook.vocabulary import Finding, Level
 
 EXAMPLES = 3
 """How many groups are shown of each label that a rule gives."""
@@ -49,7 +49,7 @@ class Planning(Session[P]):
                 )
 
     def make_plan(self) -> None:
-        """Make the plan, and show its statements, its reasons and its hash."""
+        """Make the plan, and show its hash and its reasons."""
         if self.is_repeat:
             self.skip()
             return
@@ -66,29 +66,33 @@ class Planning(Session[P]):
                     {
                         "Plan": plan.sha256,
                         "Mode": plan.mode,
+                        "Statements": f"{len(plan.statements)}, in full in plan.sql",
                         "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
                         **{f"Why {n}": reason for n, reason in enumerate(plan.reasons, start=1)},
                     }
-                ),
-                html.table(
-                    ["#", "statement", "lock", "undo"],
-                    [
-                        (n, html.Code(one.sql), str(one.lock), html.Code(one.undo or ""))
-                        for n, one in enumerate(plan.statements, start=1)
-                        if one.role is Role.CHANGE or one.role is Role.LOCK
-                    ],
-                ),
+                )
             )
 
+    def show_statements(self) -> None:
+        """Show every statement of the plan with its lock and its undo."""
+        if self.plan is None:
+            self.skip()
+            return
+        rows = [
+            (n, html.Code(one.sql + (f"\n-- undo: {one.undo}" if one.undo else "")), str(one.lock))
+            for n, one in enumerate(self.plan.statements, start=1)
+        ]
+        self.show(html.table(["#", "statement", "lock"], rows))
+
     def predict(self) -> None:
-        """Show how the rules classify the rows as they are: per rule, per group, and as a chart."""
+        """Show how the rules classify the rows as they are: per rule, and the values behind."""
         if self.is_repeat:
             self.skip()
             return
         with self._timed("predict"):
             census = self.catalog.census
             if census is None or not census.rules:
-                self.show(html.banner("plain", "Nothing is classified by this spec.", ""))
+                self.skip()
                 return
             rules = [
                 (n, rule.label, rule.takes, share(rule.takes, census.total), rule.alone)
@@ -101,8 +105,16 @@ class Planning(Session[P]):
                 ),
                 html.table(["label", *census.columns, "rows"], list(_examples(census))),
             )
+
+    def chart(self) -> None:
+        """Show the prediction as a chart."""
+        if self.is_repeat or not self.catalog.census or not self.catalog.census.rules:
+            self.skip()
+            return
+        with self._timed("chart"):
             from runbook.report.chart import category_chart
 
+            census = self.catalog.census
             self.show(category_chart("Predicted categories", census.total, census.predicted))
 
     def _show_repeat(self) -> None:
@@ -128,8 +140,9 @@ class Planning(Session[P]):
         self.show(_findings(findings))
 
     def skip(self) -> None:
-        """Say that a cell has nothing to do on a database that is migrated already."""
-        self.show(html.Fragment("<p>Already applied: skipped.</p>", "Already applied: skipped."))
+        """Say that a cell has nothing to do."""
+        why = "Already applied: skipped." if self.is_repeat else "Nothing to show for this spec."
+        self.show(html.line(why))
 
     @property
     def plan(self) -> Plan | None:

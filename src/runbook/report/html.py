@@ -51,6 +51,11 @@ def facts(items: Mapping[str, object]) -> Fragment:
     return Fragment(f'<table class="runbook facts"><tbody>{body}</tbody></table>', text)
 
 
+def line(text: str) -> Fragment:
+    """Return a line of text."""
+    return Fragment(f"<p>{html.escape(text)}</p>", text)
+
+
 def banner(kind: str, headline: str, detail: str) -> Fragment:
     """Return a headline in a coloured box; `kind` is good, bad or plain."""
     return Fragment(

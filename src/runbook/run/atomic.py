@@ -1,6 +1,5 @@
 """Atomic mode: one transaction that locks the table, changes it, proves it, and records itself."""
 
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from runbook.errors import RefusedError, RolledBack, RunbookError
 from runbook.facts import Catalog, Table
 from runbook.plan import Plan, plan_facts
 from runbook.plan.ledger import create_ledger, json, record_run
-from runbook.run.course import Course, Executed, milliseconds
+from runbook.run.course import Course, Executed
 from runbook.run.drift import first_difference
 from runbook.run.exclusion import exclude_others
 from runbook.run.rollback import rolling_back
@@ -48,18 +47,19 @@ def apply_atomic(
     run_id: uuid.UUID,
     wait_ms: int,
     progress: Progress = lambda statement: None,
+    course: Course | None = None,
 ) -> Applied:
     """Apply the plan, or leave the database as it was.
 
-    `wait_ms` is how long to wait for another run on the same table to end. Raises `RefusedError`
-    when nothing was tried (another run, the lock not to be had, the table no longer as reviewed)
-    and `RolledBack` when a statement or the proof failed. If the connection is lost while
-    committing, a new one asks the ledger which of the two it was.
+    `wait_ms` is how long to wait for another run on the same table to end; `course` is where to
+    note every statement that ran, for a caller that wants to know it of a failed run too.
+    Raises `RefusedError` when nothing was tried (another run, the lock not to be had, the table no
+    longer as reviewed) and `RolledBack` when a statement or the proof failed. If the connection is
+    lost while committing, a new one asks the ledger which of the two it was.
     """
     assert catalog.table is not None
-    return _AtomicRun(
-        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, progress
-    ).apply()
+    run = _AtomicRun(connect, spec, catalog, catalog.table, plan, run_id, wait_ms, progress)
+    return run.apply(course or Course())
 
 
 @dataclass
@@ -75,9 +75,23 @@ class _AtomicRun:
     wait_ms: int
     progress: Progress
 
-    def apply(self) -> Applied:
+    def apply(self, course: Course) -> Applied:
         """Do it all."""
-        course = Course()
+        try:
+            proof = self._transact(course)
+        finally:
+            course.end()
+        return Applied(
+            run_id=str(self.run_id),
+            statements=course.statements(),
+            before=course.tallies[Role.TALLY_BEFORE],
+            after=course.tallies[Role.TALLY_AFTER],
+            proof=proof,
+            locked_ms=course.locked_ms,
+        )
+
+    def _transact(self, course: Course) -> Proof:
+        """Run both phases and commit; return the proof."""
         with self.connect() as connection:
             connection.autocommit = False
             staying = self._prepare(connection, course)
@@ -87,15 +101,7 @@ class _AtomicRun:
                 proof = _prove(course, staying)
                 self._record(connection, course.tallies[Role.TALLY_AFTER], proof)
             self._commit(connection, staying)
-        ended_at = time.monotonic()
-        return Applied(
-            run_id=str(self.run_id),
-            statements=course.statements(ended_at),
-            before=course.tallies[Role.TALLY_BEFORE],
-            after=course.tallies[Role.TALLY_AFTER],
-            proof=proof,
-            locked_ms=milliseconds(ended_at - (course.locked_at or ended_at)),
-        )
+        return proof
 
     def _prepare(self, connection: psycopg.Connection[Any], course: Course) -> str:
         """Run what must commit before the rest; return what a later failure must say of it."""

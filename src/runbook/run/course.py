@@ -32,6 +32,7 @@ class Course:
 
     tallies: dict[Role, Tally] = field(default_factory=dict)
     locked_at: float | None = None
+    ended_at: float | None = None
     _executed: list[tuple[Executed, float]] = field(default_factory=list)
     """Each with the moment since which its lock is held."""
 
@@ -53,13 +54,25 @@ class Course:
             waited_ms=milliseconds(ended - started) if locking else 0.0,
             held_ms=0.0,
             duration_ms=milliseconds(ended - started),
-            rows=cursor.rowcount if cursor.rowcount >= 0 else None,
+            rows=_changed_rows(cursor),
         )
         self._executed.append((executed, ended if locking else started))
         return cursor
 
-    def statements(self, ended_at: float) -> tuple[Executed, ...]:
+    def end(self) -> None:
+        """Note that the transaction has ended, and its locks with it."""
+        self.ended_at = time.monotonic()
+
+    @property
+    def locked_ms(self) -> float:
+        """How long the table was locked against the application."""
+        if self.locked_at is None:
+            return 0.0
+        return milliseconds((self.ended_at or time.monotonic()) - self.locked_at)
+
+    def statements(self) -> tuple[Executed, ...]:
         """Return what ran, with the time that locks were held until the transaction ended."""
+        ended_at = self.ended_at or time.monotonic()
         return tuple(
             replace(one, held_ms=milliseconds(ended_at - since))
             if one.lock != Lock.NONE and one.phase == Phase.ATOMIC
@@ -71,3 +84,9 @@ class Course:
 def milliseconds(seconds: float) -> float:
     """Return seconds as milliseconds, to the microsecond."""
     return round(seconds * 1000, 3)
+
+
+def _changed_rows(cursor: psycopg.Cursor[Any]) -> int | None:
+    """Return how many rows a statement changed, or None where it is not about rows."""
+    verb = (cursor.statusmessage or "").partition(" ")[0]
+    return cursor.rowcount if verb in {"INSERT", "UPDATE", "DELETE"} else None
