@@ -75,15 +75,18 @@ class Verification(Checking[VerifyParameters]):
 def _checks(results: tuple[CheckResult, ...]) -> html.Fragment:
     """Return the checks as a table."""
     return html.table(
-        ["check", "passed", "question", "expected", "observed", "SQL"],
+        ["check", "result", "question", "expected and observed"],
         [
             (
                 result.id,
                 "passed" if result.passed else "FAILED",
-                result.title,
-                html.as_json(result.expected),
-                html.as_json(result.observed),
-                html.Code(result.sql),
+                (result.title, html.Code(result.sql)),
+                (
+                    "expected",
+                    html.as_json(result.expected),
+                    "observed",
+                    html.as_json(result.observed),
+                ),
             )
             for result in results
         ],

@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+_WORD = 20
+"""Up to this length a text without spaces is never broken into lines."""
+
 
 class Fragment:
     """Something to display: HTML where it can be shown, text elsewhere."""
@@ -27,7 +30,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
     if not rows:
         return Fragment('<p class="runbook-none">None.</p>', "None.")
     cells = [[_cell(item) for item in row] for row in rows]
-    numeric = [all(isinstance(row[n], int | float) for row in rows) for n in range(len(columns))]
+    numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(columns))]
     with pd.option_context("display.max_colwidth", None):
         markup = pd.DataFrame(cells, columns=list(columns)).to_html(
             index=False,
@@ -69,11 +72,22 @@ class Code(str):
     """Text that a table shows as code, with its line breaks."""
 
 
+def _is_numeric(column: list[object]) -> bool:
+    """Return whether a column holds numbers, some of which may be missing."""
+    known = [item for item in column if item is not None]
+    return bool(known) and all(isinstance(item, int | float) for item in known)
+
+
 def _cell(item: object) -> str:
-    """Return one table cell's HTML."""
+    """Return one table cell's HTML; a tuple's items stand below each other."""
+    if isinstance(item, tuple):
+        return "<br>".join(_cell(part) for part in item).replace("</pre><br>", "</pre>")
     if isinstance(item, Code):
-        return f"<pre>{html.escape(item)}</pre>"
-    return html.escape(_text(item))
+        # An entity, since pandas would print a line break in a cell as the two characters \\n.
+        return f"<pre>{html.escape(item)}</pre>".replace("\n", "&#10;")
+    text = html.escape(_text(item))
+    is_word = isinstance(item, str) and len(item) <= _WORD and " " not in item
+    return f"<span class='word'>{text}</span>" if is_word else text
 
 
 def _text(item: object) -> str:
@@ -83,6 +97,8 @@ def _text(item: object) -> str:
         return f"{item:,}"
     if isinstance(item, float):
         return f"{item:,.1f}"
+    if isinstance(item, tuple):
+        return " ".join(_text(part) for part in item)
     return "–" if item is None else str(item)
 
 

@@ -48,7 +48,7 @@ def _model_check(
             )
         query = select(model).limit(1)
         with Session(_engine(connection)) as session:
-            text = str(query.compile(session.get_bind()))
+            text = _sql(session, query)
             session.scalars(query).first()
         observed["query"] = "answered"
     except Exception as error:
@@ -68,7 +68,7 @@ def _relationship_check(
     connection: psycopg.Connection[Any], models: Models, relationship: str, expected: Expected
 ) -> CheckResult:
     """Follow the relationship from every related model to the migrated table."""
-    from sqlalchemy import select
+    from sqlalchemy import inspect, select
     from sqlalchemy.orm import Session
 
     wanted: dict[str, Any] = dict.fromkeys(models.related, expected.table_after)
@@ -78,10 +78,11 @@ def _relationship_check(
         module = importlib.import_module(models.module)
         with Session(_engine(connection)) as session:
             for name in models.related:
-                attribute = getattr(getattr(module, name), relationship)
-                query = select(attribute.property.mapper.class_).join(attribute).limit(1)
-                texts.append(str(query.compile(session.get_bind())))
-                session.scalars(query).first()
+                related = getattr(module, name)
+                attribute = getattr(related, relationship)
+                query = select(*inspect(related).primary_key).join(attribute).limit(1)
+                texts.append(_sql(session, query))
+                session.execute(query).first()
                 observed[name] = attribute.property.mapper.local_table.name
     except Exception as error:
         observed["error"] = _in_a_line(error)
@@ -114,6 +115,11 @@ def _engine(connection: psycopg.Connection[Any]) -> Any:
         hide_parameters=True,
         isolation_level="AUTOCOMMIT",
     )
+
+
+def _sql(session: Any, query: Any) -> str:
+    """Return the SQL that the ORM emits, values in their places."""
+    return str(query.compile(session.get_bind(), compile_kwargs={"literal_binds": True}))
 
 
 def _in_a_line(error: Exception) -> str:
