@@ -25,6 +25,9 @@ FORMS = (
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname", "service")
 CONNECT_TIMEOUT_S = 10
 
+HIDDEN_URL = "RUNBOOK_DATABASE_URL"
+"""The environment variable by which a URL reaches the kernel without standing in the notebook."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -46,7 +49,8 @@ def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Targ
     """
     url, shown = reference, ""
     if reference.startswith("env:"):
-        name, shown = reference[4:], reference
+        name = reference[4:]
+        shown = "" if name == HIDDEN_URL else reference
         url = environment.get(name, "")
         if not url:
             raise UsageError(

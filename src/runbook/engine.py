@@ -19,13 +19,11 @@ from papermill.engines import NBClientEngine, papermill_engines
 from papermill.translators import papermill_translators
 from traitlets.config import Config
 
+from runbook.database import HIDDEN_URL
 from runbook.record import MIME, Record, now
 
 KEY = "runbook"
 """The key in a notebook's metadata; its value names the step."""
-
-HIDDEN_URL = "RUNBOOK_DATABASE_URL"
-"""The environment variable by which a URL reaches the kernel without standing in the notebook."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,8 @@ class Index:
 
     name: str
     definition: str
+    columns: tuple[str, ...]
+    """Its key columns; expressions are left out."""
     valid: bool
     of_constraint: bool
     """Whether it belongs to a constraint, and so is renamed with it."""

@@ -232,3 +232,35 @@ def test_two_runs_exclude_each_other(sample: Database) -> None:
     first.join(30)
     assert results[0].proof.passed
     assert sample.value("SELECT count(*) FROM runbook.ledger") == 1
+
+
+STRICTER = (
+    "DO $do$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation"
+    " = $$repeatable read$$', current_database()); END $do$"
+)
+
+
+def test_rows_committed_while_it_waits_for_its_lock_are_classified_too(
+    sample_newest: Database,
+) -> None:
+    """Even where the role's transactions would keep an older snapshot."""
+    sample_newest.execute(STRICTER)
+    catalog, plan = catalog_of(sample_newest), plan_of(sample_newest)
+    patient = tuple(replace(s, sql=s.sql.replace("'300ms'", "'30s'")) for s in plan.statements)
+    assert patient != plan.statements
+    results: list[Any] = []
+    runner = threading.Thread(
+        target=lambda: results.append(
+            migrate(sample_newest, plan=replace(plan, statements=patient), catalog=catalog)
+        )
+    )
+    with sample_newest.connect() as writer, writer.transaction():
+        writer.execute(
+            "INSERT INTO enrichment_logs (operation, status) VALUES ('cache:late', 'SUCCESS')"
+        )
+        runner.start()
+        while not sample_newest.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert runner.is_alive()
+    runner.join(30)
+    assert results[0].after.categories["CACHED"] == 2
+    assert sample_newest.value("SELECT count(*) FROM llama_logs WHERE category = 'CACHED'") == 2

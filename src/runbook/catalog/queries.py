@@ -59,6 +59,9 @@ FROM pg_constraint WHERE conrelid = %(oid)s AND contype <> 't' ORDER BY conname"
 
 INDEXES = """\
 SELECT c.relname::text AS name, pg_get_indexdef(c.oid) AS definition,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns,
        i.indisvalid AND i.indisready AS valid,
        EXISTS (SELECT FROM pg_constraint k
                WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))

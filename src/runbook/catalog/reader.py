@@ -103,7 +103,10 @@ def read_table(connection: Connection, spec: Spec) -> Table | None:
                 for row in _rows(connection, queries.COLUMNS, of)
             ),
             constraints=tuple(Constraint(**r) for r in _rows(connection, queries.CONSTRAINTS, of)),
-            indexes=tuple(Index(**r) for r in _rows(connection, queries.INDEXES, of)),
+            indexes=tuple(
+                Index(**{**row, "columns": tuple(row["columns"])})
+                for row in _rows(connection, queries.INDEXES, of)
+            ),
             sequences=tuple(Sequence(**r) for r in _rows(connection, queries.SEQUENCES, of)),
             update_triggers=tuple(
                 Trigger(**row) for row in _rows(connection, queries.UPDATE_TRIGGERS, of)

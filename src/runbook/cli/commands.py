@@ -94,7 +94,12 @@ def verify(**options: Any) -> None:
 @target_options
 @plan_options
 @click.option(
-    "--format", "form", type=click.Choice(["sql", "json"]), default="sql", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["sql", "json"]),
+    default="sql",
+    show_default=True,
+    help="SQL for psql, or JSON.",
 )
 def plan(**options: Any) -> None:
     """Print the plan. Changes nothing, starts no notebook."""

@@ -82,8 +82,8 @@ def _execute(step: str, parameters: dict[str, Any]) -> "Archived":
         )
     except RunbookError:
         raise
-    except Exception:
-        # A failed cell or a dead kernel: the record says what it was.
+    except (Exception, KeyboardInterrupt):
+        # A failed cell, a dead kernel or Ctrl-C: the record says what it was.
         if not found:
             raise
     return found[0]

@@ -7,13 +7,14 @@ the commonest label, one rewrite of the table is cheaper than that many updates.
 1,000,000 rows with 12 indexes: 77 µs for each updated row, 20 µs for each rewritten one.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from runbook import sql
-from runbook.facts import Census
+from runbook.facts import Census, Table
 from runbook.operations.base import Expected, Name, Operation, Scope, blocker
 from runbook.operations.condition import Condition
 from runbook.vocabulary import Check, Finding, Level, Lock, Statement
@@ -256,10 +257,12 @@ class Classify(Operation):
         )
         yield scope.statement(
             sql.render(
-                "UPDATE {table}\nSET {column} =\n    {typed}\nWHERE\n    {expression} <> {label}",
+                "UPDATE {table}\nSET {same}{column} =\n    {typed}\n"
+                "WHERE\n    {expression} <> {label}",
                 typed=self.label_expression(parts["type"]),  # type: ignore[arg-type]
                 expression=self.label_expression(),
                 label=label,
+                same=_assignments(set_to_itself(scope.table)),
                 **parts,
             ),
             f"Classify the rows that are not {default}",
@@ -338,6 +341,31 @@ class Classify(Operation):
                 "default": None,
             },
         )
+
+
+def set_to_itself(table: Table) -> tuple[str, ...]:
+    """Return the columns that the UPDATE sets to themselves: at least one of every index.
+
+    It alters nothing, and saves more than a quarter of the time. PostgreSQL takes an index none of
+    whose columns stands in SET for one that piles up versions of the same rows, and searches its
+    full pages for dead ones before it splits them (docs, 64.1.4.2, bottom-up index deletion). Here
+    none can be dead, since the transaction itself still sees them. Measured on 1,000,000 rows with
+    11 indexes: 3.1 to 3.6 s instead of 4.3 to 4.9. Not where a trigger might listen to it.
+    """
+    if table.update_triggers:
+        return ()
+    assignable = {c.name for c in table.columns if not c.generated and not c.identity}
+    uncovered = [set(index.columns) & assignable for index in table.indexes]
+    chosen: list[str] = []
+    while uncovered := [columns for columns in uncovered if columns]:
+        found = Counter(name for columns in uncovered for name in columns)
+        chosen.append(min(found, key=lambda name: (-found[name], name)))
+        uncovered = [columns for columns in uncovered if chosen[-1] not in columns]
+    return tuple(chosen)
+
+
+def _assignments(names: tuple[str, ...]) -> sql.Composable:
+    return sql.join("", (sql.compose("{name} = {name}, ", name=name) for name in names))
 
 
 _COMPLETE = """\

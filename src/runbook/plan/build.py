@@ -11,7 +11,7 @@ from runbook.plan.tally import tally_after, tally_before
 from runbook.spec import Spec
 from runbook.vocabulary import Lock, Role, Statement
 
-TALLY_US = 2.5
+TALLY_US = 1.5
 """Microseconds to count and fingerprint one row."""
 
 

@@ -38,10 +38,7 @@ _CATEGORIES = (
     "(SELECT coalesce(jsonb_object_agg(label, rows) FILTER (WHERE label IS NOT NULL), '{{}}')"
     " FROM pg_temp.runbook_after)"
 )
-_FINGERPRINT = (
-    "(SELECT coalesce(sum(seed_0), 0) || ':' || coalesce(sum(seed_1), 0)"
-    " FROM pg_temp.runbook_after)"
-)
+_FINGERPRINT = "(SELECT coalesce(sum(hashes), 0)::text FROM pg_temp.runbook_after)"
 
 
 def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
@@ -55,7 +52,16 @@ def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
         f"-- Record the run\n{_record(spec, plan, table, ledger_schema)};",
     ]
     return (
-        "\n\n".join([head + "\n".join(reasons), *prepare, "BEGIN;", *body, *ledger, "COMMIT;"])
+        "\n\n".join(
+            [
+                head + "\n".join(reasons),
+                *prepare,
+                "BEGIN ISOLATION LEVEL READ COMMITTED;",
+                *body,
+                *ledger,
+                "COMMIT;",
+            ]
+        )
         + "\n"
     )
 

@@ -1,17 +1,25 @@
 """The tallies: the queries that count and fingerprint every row, before and after the change.
 
-One scan each gives the rows per label and the proof. The fingerprint is order-independent: per row
-two 64-bit hashes (`hash_record_extended` with two seeds) over all columns that existed before, each
-summed over the rows, so that the server may scan in parallel. Measured: 1.25 s a seed for 1,000,000
-rows of 26 columns. Columns of types whose equality is weaker than identity (numeric 1.0 = 1.00), or
-that have no hash function, are hashed as text.
+One scan each gives the rows per label and the proof. The fingerprint is order-independent: a 64-bit
+hash of every row over all columns that existed before, summed exactly, so that the server may scan
+in parallel. Measured: 0.75 s for 1,000,000 rows of 26 columns on 2 cores.
+
+`hash_record_extended` combines the hashes of the columns linearly (31 × so far + next), so a plain
+sum over the rows falls apart into one sum for each column, and two rows that swap a value go
+unnoticed. Its result is therefore hashed once more before it is summed.
+
+Columns of types whose equality is weaker than identity (numeric 1.0 = 1.00), or that have no hash
+function, are hashed as text.
 """
 
 from runbook import sql
 from runbook.facts import Column, Table
 from runbook.operations.classify import Classify
 
-ALGORITHM = "sum of hash_record_extended, seeds 0 and 1, over all columns that existed before"
+ALGORITHM = (
+    "sum over the rows of hash_numeric_extended(hash_record_extended(all columns that existed "
+    "before)), 64 bits a row"
+)
 
 
 def tally_before(table: Table, classify: Classify | None) -> str:
@@ -39,8 +47,8 @@ def _tally(
 ) -> str:
     return sql.render(
         "SELECT {label} AS label, count(*) AS rows, {wrong} AS wrong,\n"
-        "    coalesce(sum(hash_record_extended(ROW({columns}), 0)), 0) AS seed_0,\n"
-        "    coalesce(sum(hash_record_extended(ROW({columns}), 1)), 0) AS seed_1\n"
+        "    coalesce(sum(hash_numeric_extended(\n"
+        "        hash_record_extended(ROW({columns}), 0)::numeric, 0)), 0) AS hashes\n"
         "FROM {table} GROUP BY 1",
         label=label,
         wrong=wrong,

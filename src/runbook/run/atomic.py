@@ -94,6 +94,9 @@ class _AtomicRun:
         """Run both phases and commit; return the proof."""
         with self.connect() as connection:
             connection.autocommit = False
+            # The role's default may be stricter; then rows committed while this run waits for its
+            # lock would be invisible to it.
+            connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             staying = self._prepare(connection, course)
             with rolling_back(connection, staying):
                 exclude_others(connection, self.table, wait_ms=self.wait_ms)

@@ -14,18 +14,18 @@ class Tally:
     rows: int
     categories: Mapping[str, int]
     fingerprint: str
-    """The sums of both seeds' hashes, separated by a colon."""
+    """The sum of all rows' hashes, in decimal."""
     wrong: int
     """Rows whose label differs from the rules evaluated afresh; 0 before the change."""
 
     @classmethod
     def of(cls, rows: Iterable[tuple[Any, ...]]) -> "Tally":
-        """Return the tally that the query's rows (label, rows, wrong, seed_0, seed_1) make."""
+        """Return the tally that the query's rows (label, rows, wrong, hashes) make."""
         lines = list(rows)
         return cls(
             rows=sum(line[1] for line in lines),
             categories={line[0]: line[1] for line in lines if line[0] is not None},
-            fingerprint=f"{sum(line[3] for line in lines)}:{sum(line[4] for line in lines)}",
+            fingerprint=str(sum(line[3] for line in lines)),
             wrong=sum(line[2] for line in lines),
         )
 

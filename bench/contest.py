@@ -1,0 +1,129 @@
+"""The contest: the plan's own SQL and the runbook, each on a copy of its own, measured alike."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.database import Databases, Sizes
+
+PLAN_SQL = Path(__file__).with_name("plan.sql")
+
+
+class ContestantFailed(Exception):
+    """A contestant's process ended with an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one contestant took."""
+
+    name: str
+    seconds: float
+    """From the start of its process to the end."""
+    database_s: float
+    """The database's part: without the client's start and imports."""
+    locked_s: float
+    """How long the table was locked exclusively."""
+    wal_bytes: int
+    before: Sizes
+    after: Sizes
+    client_peak_bytes: int | None
+    client_cpu_s: float
+    categories: dict[str, int]
+    profile: dict[str, Any] = field(default_factory=dict)
+    """What the runbook says of its own steps; empty for the plan's SQL."""
+
+    @property
+    def heap_growth(self) -> float:
+        """How much the heap grew, as a part of what it was."""
+        return self.after.heap_bytes / self.before.heap_bytes - 1
+
+    @property
+    def index_growth(self) -> float:
+        """How much all indexes grew, as a part of what they were."""
+        return self.after.index_bytes / self.before.index_bytes - 1
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A process that ended well."""
+
+    output: str
+    seconds: float
+    cpu_s: float
+
+
+def run_plan_sql(databases: Databases, programs: Path) -> Measured:
+    """Run the plan's SQL by psql in one transaction. Raises `ContestantFailed` if it fails."""
+    # The shell's parent is psql, and its peak is known only while it lives.
+    peak = "\\! grep VmHWM /proc/$PPID/status 2>/dev/null || true"
+    command: list[str | Path] = [
+        programs / "psql",
+        "--no-psqlrc",
+        "--quiet",
+        "--set=ON_ERROR_STOP=1",
+        "--single-transaction",
+        f"--dbname={databases.conninfo('plan_sql')}",
+        f"--file={PLAN_SQL}",
+        f"--command={peak}",
+    ]
+    return _measure(databases, "plan_sql", command)
+
+
+def run_runbook(databases: Databases, name: str = "runbook") -> Measured:
+    """Run the runbook's database work. Raises `ContestantFailed` if it or a check of it fails."""
+    command = [sys.executable, "-m", "bench.worker", databases.conninfo(name)]
+    return _measure(databases, name, command)
+
+
+def _measure(databases: Databases, name: str, command: Sequence[str | Path]) -> Measured:
+    """Make a copy, run the command on it, and measure."""
+    databases.copy(name)
+    before, wal_before = databases.sizes(name, "enrichment_logs"), databases.wal_position()
+    ended = _run(command)
+    wal_after, after = databases.wal_position(), databases.sizes(name, "llama_logs")
+    profile: dict[str, Any] = {}
+    if name == "plan_sql":
+        found = re.search(r"VmHWM:\s+(\d+) kB", ended.output)
+        peak, locked_s = int(found[1]) * 1024 if found else None, ended.seconds
+        database_s = ended.seconds
+    else:
+        profile = json.loads(ended.output)
+        if profile["failed"]:
+            raise ContestantFailed(f"These checks failed: {', '.join(profile['failed'])}.")
+        peak, locked_s = profile["peak_bytes"], profile["locked_ms"] / 1000
+        database_s = sum(profile["timings_ms"].values()) / 1000
+    return Measured(
+        name=name,
+        seconds=ended.seconds,
+        database_s=database_s,
+        locked_s=locked_s,
+        wal_bytes=wal_after - wal_before,
+        before=before,
+        after=after,
+        client_peak_bytes=peak,
+        client_cpu_s=ended.cpu_s,
+        categories=databases.categories(name),
+        profile=profile,
+    )
+
+
+def _run(command: Sequence[str | Path]) -> _Ended:
+    """Run a process to its end; its standard error is ours."""
+    started = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ContestantFailed(f"{command[0]} ended with exit code {process.returncode}.")
+    return _Ended(output, seconds, usage.ru_utime + usage.ru_stime)

@@ -1,0 +1,138 @@
+"""The benchmark's databases: a temporary server, a template with the rows, and identical copies."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from runbook.embedded import Server, wheel_binaries
+from runbook.sample import create_indexes, create_schema, load_rows, scaled
+
+SETTINGS: Mapping[str, str] = {
+    "fsync": "on",
+    "shared_buffers": "512MB",
+    "max_wal_size": "8GB",
+    # A checkpoint or a vacuum in the middle of one contestant and not of the other would decide.
+    "checkpoint_timeout": "1h",
+    "autovacuum": "off",
+}
+TEMPLATE = "bench_template"
+
+_DEBIAN = Path("/usr/lib/postgresql")
+
+
+def binaries(major: int | None) -> Path:
+    """Return the folder of PostgreSQL's programs: Debian's if installed, else the wheel's.
+
+    Without `major` it is 15 where that is installed, else 18. Raises `EmbeddedError` if there is
+    no such version.
+    """
+    for candidate in [major] if major else [15, 18]:
+        if (_DEBIAN / str(candidate) / "bin" / "postgres").is_file():
+            return _DEBIAN / str(candidate) / "bin"
+    return wheel_binaries(major or 18)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a table takes on disk, in bytes."""
+
+    heap_bytes: int
+    index_bytes: int
+
+
+class Databases:
+    """Databases on one running server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def conninfo(self, name: str) -> str:
+        """Return libpq's words for a database; they hold no secret."""
+        return self._server.conninfo(name)
+
+    def make_template(self, rows: int, share: float | None) -> None:
+        """Make the database that every contestant gets a copy of, vacuumed and on disk."""
+        self._admin(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+        with psycopg.connect(self.conninfo(TEMPLATE), autocommit=True) as connection:
+            create_schema(connection, indexes=False)
+            load_rows(connection, scaled(rows, _shares(share)), analyze=False)
+            create_indexes(connection)
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
+
+    def copy(self, name: str) -> None:
+        """Make a copy of the template, on disk and warm, the same way for every contestant."""
+        self._admin(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+                sql.Identifier(name), sql.Identifier(TEMPLATE)
+            )
+        )
+        self._admin(sql.SQL("CHECKPOINT"))
+        # The copying left every file in the cache of the operating system already.
+        self.one(name, "SELECT count(*) FROM enrichment_logs WHERE operation IS NULL")
+
+    def drop(self, name: str) -> None:
+        """Remove a copy."""
+        self._admin(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+
+    def one(self, name: str, query: str) -> Any:
+        """Return the one value that a query of this package's own gives."""
+        with psycopg.connect(self.conninfo(name), autocommit=True) as connection:
+            row = connection.execute(query.encode()).fetchone()
+        assert row is not None
+        return row[0]
+
+    def wal_position(self) -> int:
+        """Return how many bytes of WAL were written since the server was made."""
+        return int(
+            self.one("postgres", "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
+        )
+
+    def sizes(self, name: str, table: str) -> Sizes:
+        """Return the sizes of a table and of all its indexes."""
+        with psycopg.connect(self.conninfo(name), autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT pg_relation_size(t), pg_indexes_size(t) FROM to_regclass(%s) AS t", [table]
+            ).fetchone()
+        assert row is not None
+        return Sizes(heap_bytes=row[0], index_bytes=row[1])
+
+    def categories(self, name: str) -> dict[str, int]:
+        """Return the rows per category of a migrated copy."""
+        with psycopg.connect(self.conninfo(name), autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT category::text, count(*) FROM llama_logs GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        return dict(rows)
+
+    def _admin(self, statement: sql.SQL | sql.Composed) -> None:
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def temporary_server(major: int | None) -> Iterator[tuple[Databases, Path]]:
+    """Run a server in the temporary folder; yield its databases and the folder of its programs."""
+    programs = binaries(major)
+    with tempfile.TemporaryDirectory(prefix="runbook-bench-") as folder:
+        server = Server(Path(folder) / "server", binaries=programs, settings=SETTINGS)
+        try:
+            with server.lease():
+                yield Databases(server), programs
+        finally:
+            server.destroy()
+
+
+def _shares(enriched: float | None) -> dict[str, float] | None:
+    """Return the shares of the labels: ENRICHED as given, the others in the real proportions."""
+    if enriched is None:
+        return None
+    others = {"CREATED": 266, "CORRECTED": 15, "CACHED": 1}
+    rest = {label: (1 - enriched) * n / sum(others.values()) for label, n in others.items()}
+    return {"ENRICHED": enriched, **rest}
