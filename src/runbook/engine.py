@@ -12,15 +12,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 from papermill.engines import NBClientEngine, papermill_engines
+from papermill.exceptions import PapermillException
 from papermill.translators import papermill_translators
 from traitlets.config import Config
 
-from runbook.database import HIDDEN_URL
-from runbook.record import MIME, Record, now
+if TYPE_CHECKING:
+    from runbook.record import Record
 
 KEY = "runbook"
 """The key in a notebook's metadata; its value names the step."""
@@ -30,7 +31,7 @@ KEY = "runbook"
 class Archived:
     """What came of a run: its record, and its bundle unless no database was reached."""
 
-    record: Record
+    record: "Record"
     bundle: Path | None
 
 
@@ -63,31 +64,50 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
             kwargs.setdefault("config", Config(KernelManager=manager))
             # The interrupt that is part of a shutdown is no error to be told about.
             kwargs.setdefault("extra_arguments", ["--log-level=50"])
-            return super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
+            executed = super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
         finally:
-            archived = _archive(nb, folder)
-            (report or _tell)(archived)
+            (report or _tell)(archived := _archive(nb, folder))
+        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
+        if archived.record.exit_code and not any(
+            output.output_type == "error" and output.ename != "SystemExit" for output in outputs
+        ):
+            # A cell that ends its kernel with `sys.exit(0)` is no error to papermill.
+            raise PapermillException(archived.record.message)
+        return executed
 
 
 def _archive(nb: NotebookNode, folder: Path) -> Archived:
     """Write the bundle of an executed notebook."""
     from runbook.archive.bundle import write_bundle
+    from runbook.archive.folder import prepare
+    from runbook.errors import RunbookError
     from runbook.report.export import report_html, report_notebook
 
     published = published_record(nb)
     record = published or _lost_record(nb)
     if published and published.database is None:
         return Archived(record=record, bundle=None)
+    if "reports" in record.parameters:  # a notebook's own default may name another folder
+        folder = prepare(str(record.parameters["reports"]))
     files = {
         "report.ipynb": report_notebook(nb, record),
         "report.html": report_html(nb, record),
         "plan.sql": (record.plan_sql or "-- No plan was made.\n").encode(),
     }
-    return Archived(record=record, bundle=write_bundle(folder, record, files))
+    try:
+        return Archived(record=record, bundle=write_bundle(folder, record, files))
+    except OSError as error:
+        raise RunbookError(
+            f"The run ended as {record.outcome} ({record.message}), but its bundle could not be "
+            f"written into {folder}: {error.strerror}.",
+            "Make room there, then run `runbook verify`: it archives the state of the database.",
+        ) from error
 
 
-def published_record(nb: NotebookNode) -> Record | None:
+def published_record(nb: NotebookNode) -> "Record | None":
     """Return the record that the notebook published last, or None."""
+    from runbook.record import MIME, Record
+
     found = [
         output.data[MIME]
         for cell in nb.cells
@@ -97,8 +117,10 @@ def published_record(nb: NotebookNode) -> Record | None:
     return Record.model_validate(found[-1]) if found else None
 
 
-def _lost_record(nb: NotebookNode) -> Record:
+def _lost_record(nb: NotebookNode) -> "Record":
     """Return what can be said of a run whose kernel ended before it published anything."""
+    from runbook.record import Record, now
+
     record = Record(
         run_id="",
         migration=Path(str(_parameter(nb, "spec", "llamalog"))).stem,
@@ -128,6 +150,8 @@ def _hide_url(nb: NotebookNode, kernel_name: str) -> None:
     url = _parameter(nb, "database_url", None)
     if not isinstance(url, str) or url.startswith(("env:", "embedded:")):
         return
+    from runbook.database import HIDDEN_URL
+
     os.environ[HIDDEN_URL] = url
     parameters = nb.metadata.papermill.parameters
     parameters["database_url"] = f"env:{HIDDEN_URL}"

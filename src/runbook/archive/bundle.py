@@ -7,6 +7,7 @@ folder without a dot in front is therefore always a whole bundle.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,8 @@ def write_bundle(folder: Path, record: Record, files: Mapping[str, bytes]) -> Pa
 def _free_name(folder: Path, record: Record) -> Path:
     """Return the bundle's path; runs that end in the same second get a number."""
     moment = (record.finished_at or record.started_at).replace("-", "").replace(":", "")
-    stem = f"{moment.partition('.')[0]}Z-{record.migration}-{record.step}-{record.outcome}"
+    migration = re.sub(r"[^A-Za-z0-9_-]", "_", record.migration)[:40]
+    stem = f"{moment.partition('.')[0]}Z-{migration}-{record.step}-{record.outcome}"
     path, n = folder / stem, 2
     while path.exists():
         path, n = folder / f"{stem}-{n}", n + 1

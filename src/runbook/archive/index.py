@@ -1,19 +1,39 @@
 """The archive's front page: every bundle, newest first, from the manifests alone."""
 
+import hashlib
 import html
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runbook.archive.manifest import NAME
+from runbook.archive.manifest import NAME, SCHEMA
 from runbook.report.page import page
 
 
 def bundles(folder: Path) -> list[Path]:
-    """Return the bundles in a folder, the newest first."""
-    found = (path.parent for path in folder.glob(f"*/{NAME}"))
-    whole = [path for path in found if not path.name.startswith(".")]
-    return sorted(whole, key=lambda path: (path / NAME).stat().st_mtime_ns, reverse=True)
+    """Return the bundles in a folder along the chain of their hashes, the newest first.
+
+    Times of files are no guide: copies and object stores do not keep them. What is no manifest of
+    ours is left alone.
+    """
+    found: dict[str, tuple[Path, str | None]] = {}
+    for path in sorted(folder.glob(f"*/{NAME}")):
+        if not path.parent.name.startswith("."):
+            data = path.read_bytes()
+            with suppress(ValueError):
+                content = json.loads(data)
+                if isinstance(content, dict) and content.get("schema") == SCHEMA:
+                    previous = content["previous_manifest_sha256"]
+                    found[hashlib.sha256(data).hexdigest()] = (path.parent, previous)
+    after = {previous: own for own, (_, previous) in found.items() if previous in found}
+    ordered = []
+    for start in (own for own, (_, previous) in found.items() if previous not in found):
+        head: str | None = start
+        while head is not None:
+            ordered.append(found[head][0])
+            head = after.get(head)
+    return ordered[::-1]
 
 
 def make_index(folder: Path) -> bytes:

@@ -94,7 +94,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         """Show the counts before, as predicted, and after, and the proof."""
         with self._timed("compare"):
             if self.is_repeat:
-                self.count_now(self.entry())
+                self.count_now()
             counts, proof = self.record.counts, self.record.proof
             assert counts.after is not None
             labels = counts.predicted or {}

@@ -34,19 +34,21 @@ class Session(Generic[P]):
         Everything that a parameters cell may define is a parameter, so a misspelt one is found
         here. Raises `UsageError` for an unknown or wrong parameter, a bad URL, an unknown spec.
         """
-        self.parameters: P = self.parameters_type.of(_given(namespace))  # type: ignore[assignment]
-        self.spec: Spec = load_spec(self.parameters.spec)
-        self.target: Target = resolve(self.parameters.database_url)
-        self.run_id = uuid.uuid4()
-        self.record = Record(
-            run_id=str(self.run_id),
-            migration=self.spec.name,
-            step=self.step,
-            started_at=now(),
-            parameters=self.parameters.model_dump() | {"database_url": self.target.reference},
-        )
         self._catalog: Catalog | None = None
         self._connection: psycopg.Connection[Any] | None = None
+        self.run_id = uuid.uuid4()
+        self.record = Record(
+            run_id=str(self.run_id), migration="", step=self.step, started_at=now()
+        )
+        with self._timed("parameters"):
+            given = self.parameters_type.of(_given(namespace))
+            self.parameters: P = given  # type: ignore[assignment]
+            self.spec: Spec = load_spec(self.parameters.spec)
+            self.record.migration = self.spec.name
+            self.target: Target = resolve(self.parameters.database_url)
+            self.record.parameters = self.parameters.model_dump() | {
+                "database_url": self.target.reference
+            }
 
     # -- what every notebook does --------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """03_verify: every check again, at any later time. Reads only."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from runbook.errors import ChecksFailed, Outcome
@@ -8,7 +9,7 @@ from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import Parameters, VerifyParameters
 from runbook.record import CountAfter, Counts
 from runbook.report import html
-from runbook.verify import expected_of, predicted_now, verify
+from runbook.verify import count_now, expected_of, verify
 from runbook.vocabulary import CheckResult
 
 P = TypeVar("P", bound=Parameters)
@@ -17,7 +18,7 @@ P = TypeVar("P", bound=Parameters)
 class Checking(Session[P]):
     """A notebook that asks the checks."""
 
-    def ask(self, entry: LedgerEntry, categories: dict[str, int]) -> None:
+    def ask(self, entry: LedgerEntry, categories: Mapping[str, int]) -> None:
         """Ask every check, note the answers and show them."""
         expected = expected_of(self.spec, entry, categories)
         results = verify(self.connection, self.spec, expected)
@@ -36,15 +37,15 @@ class Checking(Session[P]):
             )
         self.finish(outcome, message)
 
-    def count_now(self, entry: LedgerEntry) -> dict[str, int]:
-        """Note the rows as recorded by the run and as they are now; return what the rules give."""
-        now = predicted_now(self.connection, self.spec)
-        labels = dict.fromkeys(self.spec.classify.labels if self.spec.classify else (), 0) | now
+    def count_now(self) -> Mapping[str, int]:
+        """Note the rows as they are now; return what the rules give."""
+        present = count_now(self.connection, self.spec)
+        none = dict.fromkeys(self.spec.classify.labels if self.spec.classify else (), 0)
         self.record.counts = Counts(
-            predicted=labels,
-            after=CountAfter(total=sum(now.values()) if now else entry.rows, categories=labels),
+            predicted=none | dict(present.predicted),
+            after=CountAfter(total=present.total, categories=none | dict(present.categories)),
         )
-        return now
+        return present.predicted
 
 
 class Verification(Checking[VerifyParameters]):
@@ -61,7 +62,7 @@ class Verification(Checking[VerifyParameters]):
     def verify(self) -> None:
         """Ask every check."""
         with self._timed("verify"):
-            self.ask(self.entry(), self.count_now(self.entry()))
+            self.ask(self.entry(), self.count_now())
 
     def conclude(self) -> None:
         """Publish the result."""

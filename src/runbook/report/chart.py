@@ -5,17 +5,21 @@ apart in print without colours.
 """
 
 import io
+import textwrap
 from collections.abc import Mapping
 
 from IPython.display import Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from runbook.report.numbers import share
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
 _DPI = 160
 _WIDTH_INCHES = 8.0
+_TITLE_CHARACTERS = 60
+_NAME_CHARACTERS = 22
 
 
 def category_chart(
@@ -28,13 +32,24 @@ def category_chart(
 
     Without `after` it shows the prediction alone.
     """
-    labels = sorted(predicted, key=lambda label: (predicted[label], label))
-    figure = Figure(figsize=(_WIDTH_INCHES, 1.6 + 0.62 * (len(labels) + 1)), layout="constrained")
+    unforeseen = {label: 0 for label in after or {} if label not in predicted}
+    predicted = dict(predicted) | unforeseen
+    # The largest on top, equal ones in the spec's order.
+    labels = sorted(predicted, key=predicted.__getitem__, reverse=True)[::-1]
+    title = textwrap.fill(heading, _TITLE_CHARACTERS)
+    names = [textwrap.fill(label, _NAME_CHARACTERS) for label in labels]
+    lines = title.count("\n") + max((name.count("\n") for name in names), default=0) * len(labels)
+    figure = Figure(
+        figsize=(_WIDTH_INCHES, 1.6 + 0.62 * (len(labels) + 1) + 0.2 * lines),
+        layout="constrained",
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     height = 0.38 if after is not None else 0.6
     places = list(range(len(labels)))
-    series = [("predicted by the rules", predicted, _PREDICTED, "//")]
+    series: list[tuple[str, Mapping[str, int], str, str]] = [
+        ("predicted by the rules", predicted, _PREDICTED, "//")
+    ]
     if after is not None:
         series.append(("after", after, _AFTER, ""))
     for n, (name, counts, colour, hatch) in enumerate(series):
@@ -49,17 +64,25 @@ def category_chart(
             edgecolor="white",
         )
         axes.bar_label(
-            bars, labels=[_count(counts.get(label, 0), before) for label in labels], padding=4
+            bars,
+            labels=[_count(counts.get(label, 0), before) for label in labels],
+            padding=4,
         )
     top = axes.barh(
-        [len(labels)], [before], height=0.6, color=_BEFORE, label="before: not classified"
+        [len(labels)],
+        [before],
+        height=0.6,
+        color=_BEFORE,
+        label="before: not classified",
     )
     axes.bar_label(top, labels=[f"{before:,} rows"], padding=4)
-    axes.set_yticks([*places, len(labels)], [*labels, "before"])
-    axes.set_xlim(0, max(before, 1) * 1.22)
+    axes.set_yticks([*places, len(labels)], [*names, "before"], parse_math=False)
+    longest = max([before, *predicted.values(), *(after or {}).values(), 1])
+    axes.set_xlim(0, longest * 1.22)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(lambda amount, _: f"{amount:,.0f}")
     axes.set_xlabel("rows")
-    axes.set_title(heading, loc="left", fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     png = io.BytesIO()
@@ -77,7 +100,10 @@ def _count(rows: int, total: int) -> str:
 
 
 def _alternative(
-    heading: str, before: int, predicted: Mapping[str, int], after: Mapping[str, int] | None
+    heading: str,
+    before: int,
+    predicted: Mapping[str, int],
+    after: Mapping[str, int] | None,
 ) -> str:
     """Return what the chart says, in words."""
     parts = [

@@ -1,7 +1,9 @@
 """The checks: questions to the database after the change, each with its SQL and its answer."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -15,7 +17,7 @@ from runbook.vocabulary import Check, CheckResult
 Connection = psycopg.Connection[Any]
 
 
-def expected_of(spec: Spec, entry: LedgerEntry, categories: dict[str, int]) -> Expected:
+def expected_of(spec: Spec, entry: LedgerEntry, categories: Mapping[str, int]) -> Expected:
     """Return what the checks shall find: a recorded run, and the rows each label should have."""
     return Expected(
         schema=entry.table_schema,
@@ -28,22 +30,42 @@ def expected_of(spec: Spec, entry: LedgerEntry, categories: dict[str, int]) -> E
     )
 
 
-def predicted_now(connection: Connection, spec: Spec) -> dict[str, int]:
-    """Return the rows per label that the rules give when evaluated on the migrated table now.
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """The migrated table as it is now."""
 
-    What was recorded cannot be expected at a later time: the application goes on writing.
-    """
-    if spec.classify is None:
-        return {}
-    query = sql.render(
-        "SELECT {label}, count(*) FROM {table} GROUP BY 1",
-        label=spec.classify.label_expression(),
-        table=sql.name(spec.schema_, spec.table_after),
-    )
+    total: int
+    predicted: Mapping[str, int]
+    """Rows per label as the rules give them now. What was recorded cannot be expected at a later
+    time: the application goes on writing."""
+    categories: Mapping[str, int]
+    """Rows per label as they stand in the table."""
+
+
+def count_now(connection: Connection, spec: Spec) -> Present:
+    """Count the migrated table; one that lost its column, or is gone, counts as far as it can."""
+    table = sql.name(spec.schema_, spec.table_after)
+    label: sql.Composable = sql.compose("NULL")
+    expected: sql.Composable = label
+    if spec.classify:
+        label = sql.compose("{column}::text", column=spec.classify.column)
+        expected = spec.classify.label_expression()
+    template: LiteralString = "SELECT {label}, {expected}, count(*) FROM {table} GROUP BY 1, 2"
     try:
-        return dict(connection.execute(query.encode()).fetchall())
+        query = sql.render(template, label=label, expected=expected, table=table)
+        rows = connection.execute(query.encode()).fetchall()
+    except psycopg.errors.UndefinedColumn:
+        query = sql.render("SELECT NULL, NULL, count(*) FROM {table}", table=table)
+        rows = connection.execute(query.encode()).fetchall()
     except psycopg.errors.UndefinedTable:
-        return {}
+        rows = []
+    predicted, categories = Counter[str](), Counter[str]()
+    for actual, right, count in rows:
+        predicted.update({right: count} if right is not None else {})
+        categories.update({actual: count} if actual is not None else {})
+    return Present(
+        total=sum(count for _, _, count in rows), predicted=predicted, categories=categories
+    )
 
 
 def verify(connection: Connection, spec: Spec, expected: Expected) -> tuple[CheckResult, ...]:
