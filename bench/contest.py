@@ -14,6 +14,7 @@ from typing import Any
 from bench.database import Databases, Sizes
 
 PLAN_SQL = Path(__file__).with_name("plan.sql")
+PLAN_VERIFICATION = Path(__file__).with_name("plan_verification.sql")
 
 
 class ContestantFailed(Exception):
@@ -56,12 +57,17 @@ class _Ended:
     """A process that ended well."""
 
     output: str
+    started_at: float
+    """Seconds since the epoch."""
     seconds: float
     cpu_s: float
 
 
 def run_plan_sql(databases: Databases, programs: Path) -> Measured:
-    """Run the plan's SQL by psql in one transaction. Raises `ContestantFailed` if it fails."""
+    """Run the plan's SQL by psql in one transaction, then its verification queries.
+
+    Raises `ContestantFailed` if it fails.
+    """
     # The shell's parent is psql, and its peak is known only while it lives.
     peak = "\\! grep VmHWM /proc/$PPID/status 2>/dev/null || true"
     command: list[str | Path] = [
@@ -69,9 +75,13 @@ def run_plan_sql(databases: Databases, programs: Path) -> Measured:
         "--no-psqlrc",
         "--quiet",
         "--set=ON_ERROR_STOP=1",
-        "--single-transaction",
+        "--output=/dev/null",
         f"--dbname={databases.conninfo('plan_sql')}",
+        "--command=BEGIN",
         f"--file={PLAN_SQL}",
+        "--command=COMMIT",
+        "--command=\\echo committed `date +%s.%N`",
+        f"--file={PLAN_VERIFICATION}",
         f"--command={peak}",
     ]
     return _measure(databases, "plan_sql", command)
@@ -92,8 +102,11 @@ def _measure(databases: Databases, name: str, command: Sequence[str | Path]) -> 
     profile: dict[str, Any] = {}
     if name == "plan_sql":
         found = re.search(r"VmHWM:\s+(\d+) kB", ended.output)
-        peak, locked_s = int(found[1]) * 1024 if found else None, ended.seconds
+        peak = int(found[1]) * 1024 if found else None
         database_s = ended.seconds
+        committed = re.search(r"committed ([0-9.]+)", ended.output)
+        assert committed is not None
+        locked_s = float(committed[1]) - ended.started_at
     else:
         profile = json.loads(ended.output)
         if profile["failed"]:
@@ -117,7 +130,7 @@ def _measure(databases: Databases, name: str, command: Sequence[str | Path]) -> 
 
 def _run(command: Sequence[str | Path]) -> _Ended:
     """Run a process to its end; its standard error is ours."""
-    started = time.monotonic()
+    started_at, started = time.time(), time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         output = process.stdout.read()
@@ -126,4 +139,4 @@ def _run(command: Sequence[str | Path]) -> _Ended:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ContestantFailed(f"{command[0]} ended with exit code {process.returncode}.")
-    return _Ended(output, seconds, usage.ru_utime + usage.ru_stime)
+    return _Ended(output, started_at, seconds, usage.ru_utime + usage.ru_stime)

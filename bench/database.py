@@ -14,11 +14,8 @@ from runbook.embedded import Server, wheel_binaries
 from runbook.sample import create_indexes, create_schema, load_rows, scaled
 
 SETTINGS: Mapping[str, str] = {
-    "fsync": "on",
-    "shared_buffers": "512MB",
-    "max_wal_size": "8GB",
-    # A checkpoint or a vacuum in the middle of one contestant and not of the other would decide.
-    "checkpoint_timeout": "1h",
+    # Everything else is as initdb leaves it. A vacuum in the middle of one contestant and not of
+    # the other would decide.
     "autovacuum": "off",
 }
 TEMPLATE = "bench_template"

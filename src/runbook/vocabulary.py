@@ -79,6 +79,9 @@ class Check:
     id: str
     title: str
     sql: str
+    part: str | None = None
+    """The key of the answer that it is about, where several checks ask the same SQL: that is asked
+    once, so they speak of the same moment, and cost one scan."""
     expected: object
     """Anything that JSON holds; `observed` must be equal to it."""
 

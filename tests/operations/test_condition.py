@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from runbook import sql
 from runbook.operations.condition import Condition
+from runbook.operations.rule import Rule, label_expression, others_expression
 from tests.conftest import Database
 
 TEXT = st.text(alphabet="ab%_'\\\"é:", max_size=4)
@@ -73,6 +74,32 @@ def test_the_predicate_means_what_the_grammar_says(
     text = query.replace("$1", literal(row["x"])).replace("$2", literal(row["y"]))
     text = f"{text.replace('$3', literal(row['n']))} AS row_"
     assert empty_newest.value(text) is matches(condition, row)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    rules=st.lists(st.tuples(st.sampled_from("ABC"), CONDITIONS), min_size=1, max_size=4),
+    otherwise=st.sampled_from("ABC"),
+    row=VALUES,
+)
+def test_others_are_the_rows_whose_label_is_another(
+    empty_newest: Database, rules: list[Any], otherwise: str, row: dict[str, Any]
+) -> None:
+    parsed = [Rule.model_validate({"label": name, "when": when}) for name, when in rules]
+    case = sql.text(label_expression(parsed, otherwise))
+    others = sql.text(others_expression(parsed, otherwise, "A"))
+    values = ", ".join(f"{literal(row[n])}::{t} AS {n}" for n, t in TYPES.items())
+    query = f"SELECT ARRAY[({others}) IS TRUE, {case} <> 'A'] FROM (SELECT {values}) AS row_"
+    said, meant = empty_newest.value(query)
+    first = next((name for name, when in rules if matches(when, row)), otherwise)
+    assert said is meant is (first != "A")
+
+
+TYPES = {"x": "text", "y": "text", "n": "int"}
 
 
 def literal(value: object) -> str:
