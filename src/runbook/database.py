@@ -25,6 +25,9 @@ FORMS = (
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname", "service")
 CONNECT_TIMEOUT_S = 10
 
+ARCHIVING = "RUNBOOK_ARCHIVING"
+"""The environment variable that tells a kernel that what it leaves behind will be archived."""
+
 HIDDEN_URL = "RUNBOOK_DATABASE_URL"
 """The environment variable by which a URL reaches the kernel without standing in the notebook."""
 

@@ -54,8 +54,10 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         if KEY not in nb.metadata:
             return super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
         from runbook.archive.folder import prepare
+        from runbook.database import ARCHIVING
 
         folder = prepare(str(_parameter(nb, "reports", "reports")))
+        os.environ[ARCHIVING] = "yes"
         _hide_url(nb, kernel_name)
         try:
             # Unix sockets instead of TCP ports: nobody else on the machine can listen in.

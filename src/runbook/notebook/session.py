@@ -1,5 +1,6 @@
 """The common part of the notebooks: parameters, connection, record, and how a run ends."""
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import psycopg
 
 from runbook.catalog import read_catalog, read_server
-from runbook.database import Target, connect, resolve
+from runbook.database import ARCHIVING, Target, connect, resolve
 from runbook.errors import Outcome, RefusedError, RunbookError, UsageError
 from runbook.facts import Catalog, LedgerEntry
 from runbook.parameters import Parameters
@@ -139,6 +140,10 @@ class Session(Generic[P]):
             },
             raw=True,
         )
+        if ARCHIVING not in os.environ:
+            self.show(
+                html.line("Run by hand: not archived. `runbook` and papermill archive a bundle.")
+            )
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
