@@ -23,7 +23,18 @@ FORMS = (
 )
 
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname", "service")
+_EMBEDDED = re.compile(r"embedded:[A-Za-z0-9_-]{1,40}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 CONNECT_TIMEOUT_S = 10
+
+
+def is_reference(url: str) -> bool:
+    """Return whether a URL only points elsewhere, and so holds nothing secret."""
+    return bool(_EMBEDDED.fullmatch(url)) or (
+        url.startswith("env:") and bool(_VARIABLE.fullmatch(url[4:]))
+    )
+
 
 ARCHIVING = "RUNBOOK_ARCHIVING"
 """The environment variable that tells a kernel that what it leaves behind will be archived."""
@@ -53,6 +64,9 @@ def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Targ
     url, shown = reference, ""
     if reference.startswith("env:"):
         name = reference[4:]
+        if not _VARIABLE.fullmatch(name):
+            # It is not repeated: whoever writes env:postgresql://… writes a password, too.
+            raise UsageError("What follows 'env:' is no name of an environment variable.", FORMS)
         shown = "" if name == HIDDEN_URL else reference
         url = environment.get(name, "")
         if not url:
@@ -62,6 +76,8 @@ def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Targ
                 f"Set it: export {name or 'NAME'}=postgresql://user@host/database",
             )
     if url.startswith("embedded:"):
+        if not _EMBEDDED.fullmatch(url):
+            raise UsageError("What follows 'embedded:' is no name of a server.", FORMS)
         from runbook.embedded.database import embedded_conninfo
 
         conninfo = embedded_conninfo(url.removeprefix("embedded:"))
@@ -122,7 +138,8 @@ def connect(target: Target, *, application: str = "runbook") -> psycopg.Connecti
         connection = psycopg.connect(
             target.conninfo,
             autocommit=True,
-            connect_timeout=int(timeout or CONNECT_TIMEOUT_S),
+            client_encoding="utf8",
+            connect_timeout=_seconds(timeout),
             fallback_application_name=application,
         )
     except psycopg.OperationalError as error:
@@ -133,6 +150,25 @@ def connect(target: Target, *, application: str = "runbook") -> psycopg.Connecti
         ) from None
     _notice_dead_clients(connection)
     return connection
+
+
+def require_utf8(connection: psycopg.Connection[Any]) -> None:
+    """Raise `UsageError` unless text travels as UTF-8: plans are, and would arrive garbled."""
+    if connection.info.encoding != "utf-8":
+        raise UsageError(
+            f"The connection's encoding is {connection.info.encoding}, and UTF-8 is needed.",
+            "Set client_encoding to utf8.",
+        )
+
+
+def _seconds(timeout: object) -> int:
+    """Return a connect timeout. Raises `UsageError` if it is no number."""
+    try:
+        return int(str(timeout or CONNECT_TIMEOUT_S))
+    except ValueError:
+        raise UsageError(
+            "The connect_timeout of the database URL is no whole number of seconds.", FORMS
+        ) from None
 
 
 def _notice_dead_clients(connection: psycopg.Connection[Any]) -> None:

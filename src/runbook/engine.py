@@ -149,14 +149,15 @@ def _hide_url(nb: NotebookNode, kernel_name: str) -> None:
     Papermill writes parameters into the output twice, before this engine and after it; from here on
     there is only a reference.
     """
-    url = _parameter(nb, "database_url", None)
-    if not isinstance(url, str) or url.startswith(("env:", "embedded:")):
-        return
-    from runbook.database import HIDDEN_URL
+    from runbook.database import HIDDEN_URL, is_reference
 
-    os.environ[HIDDEN_URL] = url
-    parameters = nb.metadata.papermill.parameters
-    parameters["database_url"] = f"env:{HIDDEN_URL}"
+    parameters = nb.metadata.get("papermill", {}).get("parameters", {})
+    for name, given in parameters.items():
+        if name == "database_url" and isinstance(given, str) and not is_reference(given):
+            os.environ[HIDDEN_URL] = given
+            parameters[name] = f"env:{HIDDEN_URL}"
+        elif isinstance(given, str) and ("://" in given or "password" in given):
+            parameters[name] = "hidden"  # most likely a URL under a misspelt name
     translator = papermill_translators.find_translator(kernel_name, "python")
     for cell in nb.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):

@@ -89,6 +89,10 @@ class Table:
     indexes: tuple[Index, ...]
     sequences: tuple[Sequence, ...]
     update_triggers: tuple[Trigger, ...]
+    rules: tuple[str, ...]
+    """Rewrite rules: they change what a statement does."""
+    lacks_replica_identity: bool
+    """Whether it is published for updates without anything that identifies its rows."""
     oid: int = field(metadata=UNHASHED)
     owner: str = field(metadata=UNHASHED)
     heap_bytes: int = field(metadata=UNHASHED)

@@ -11,6 +11,11 @@ def prepare(reports: str) -> Path:
 
     Raises `UsageError` if they cannot.
     """
+    if "://" in reports:
+        raise UsageError(
+            f"Reports are written into folders only, and {reports.partition('://')[0]}:// is none.",
+            "Give a folder with --reports.",
+        )
     folder = Path(reports).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,22 +25,23 @@ def read_census(connection: psycopg.Connection[Any], spec: Spec, table: Table) -
 def census_sql(classify: Classify, relation: sql.Composable) -> str:
     """Return the query: one scan into groups, everything else counted from these."""
     columns = classify.rule_columns()
-    outcomes = [*classify.rules, None]
+    aliases = [f"c{n}" for n in range(1, len(columns) + 1)]
+    texts = (
+        sql.compose('{column}::text COLLATE "C" AS {alias}', column=column, alias=alias)
+        for column, alias in zip(columns, aliases, strict=True)
+    )
+    matches = [
+        *(sql.compose("({p}) IS TRUE", p=rule.when.predicate()) for rule in classify.rules),
+        sql.compose("true"),
+    ]
     return sql.render(
         _CENSUS,
         table=relation,
         label=classify.label_expression(),
-        columns=sql.names(columns),
-        texts=sql.join(", ", (sql.compose("{column}::text", column=name) for name in columns)),
-        matches=sql.join(
-            ", ",
-            (
-                sql.compose("({predicate}) IS TRUE", predicate=rule.when.predicate())
-                if rule
-                else sql.compose("true")
-                for rule in outcomes
-            ),
-        ),
+        aliases=sql.names(aliases),
+        texts=sql.join(", ", texts),
+        places=sql.values(range(1, len(columns) + 3)),
+        matches=sql.join(", ", matches),
         limit=sql.value(GROUPS_PER_LABEL),
     )
 
@@ -75,11 +76,11 @@ def _value(connection: psycopg.Connection[Any], query: str) -> Any:
 
 _CENSUS = """\
 WITH groups AS MATERIALIZED (
-    SELECT label, ARRAY[{texts}] AS values, matches, array_position(matches, true) AS rule,
-           n AS rows, row_number() OVER (PARTITION BY label ORDER BY n DESC, {columns}) AS place
+    SELECT label, ARRAY[{aliases}] AS values, matches, array_position(matches, true) AS rule,
+           n AS rows, row_number() OVER (PARTITION BY label ORDER BY n DESC, {aliases}) AS place
     FROM (
-        SELECT {label} AS label, {columns}, ARRAY[{matches}] AS matches, count(*) AS n
-        FROM {table} GROUP BY 1, {columns}, 3
+        SELECT {label} AS label, {texts}, ARRAY[{matches}] AS matches, count(*) AS n
+        FROM {table} GROUP BY {places}
     ) AS counted
 )
 SELECT jsonb_build_object(

@@ -17,6 +17,13 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
        EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_children,
        pg_table_size(c.oid) AS heap_bytes, pg_indexes_size(c.oid) AS index_bytes,
        greatest(c.reltuples, 0)::bigint AS row_estimate,
+       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'
+             ORDER BY rulename) AS rules,
+       EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+               WHERE p.pubupdate AND t.schemaname = n.nspname AND t.tablename = c.relname)
+           AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
+               SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary))
+           AS lacks_replica_identity,
        row_security_active(c.oid) AS row_security_active
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"""
@@ -32,10 +39,10 @@ WITH RECURSIVE base (attnum, type) AS (
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
 ), exact (attnum, exact_hash) AS (
     -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's
-    -- numbers, float's -0, interval's units) are hashed as text.
+    -- numbers, float's -0, interval's units, an array's bounds, char's blanks) are hashed as text.
     SELECT b.attnum, bool_and(
-        t.typtype = 'e' OR t.typtype = 'd' OR t.typcategory = 'A' OR t.oid = ANY (ARRAY[
-            'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'bpchar', 'name', '"char"',
+        t.typtype = 'e' OR t.typtype = 'd' OR t.oid = ANY (ARRAY[
+            'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"',
             'bytea', 'uuid', 'date', 'time', 'timestamp', 'timestamptz']::regtype[]))
     FROM base b JOIN pg_type t ON t.oid = b.type GROUP BY 1
 )
@@ -112,6 +119,7 @@ SELECT missing FROM (
 ) AS f, LATERAL (VALUES
     (NOT pg_has_role(owner, 'USAGE'),
      format('ownership of %%s (owner: %%s)', tab, pg_get_userbyid(owner))),
+    (NOT has_schema_privilege(schema, 'USAGE'), format('USAGE on schema %%I', schema_name)),
     (NOT has_table_privilege(oid, 'SELECT'), format('SELECT on %%s', tab)),
     (NOT has_table_privilege(oid, 'UPDATE'), format('UPDATE on %%s', tab)),
     (NOT has_schema_privilege(schema, 'CREATE'), format('CREATE on schema %%I', schema_name)),

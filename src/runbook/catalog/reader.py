@@ -23,6 +23,7 @@ from runbook.facts import (
     Trigger,
     TypeFacts,
 )
+from runbook.settings import for_reading
 from runbook.spec import Spec
 
 Connection = psycopg.Connection[Any]
@@ -111,7 +112,7 @@ def read_table(connection: Connection, spec: Spec) -> Table | None:
             update_triggers=tuple(
                 Trigger(**row) for row in _rows(connection, queries.UPDATE_TRIGGERS, of)
             ),
-            **found[0],
+            **{**found[0], "rules": tuple(found[0]["rules"])},
         )
 
 
@@ -119,13 +120,18 @@ def _census(
     connection: Connection, spec: Spec, table: Table | None, missing: tuple[str, ...]
 ) -> Any:
     """Return exact counts, or None where the table cannot be counted by the rules."""
-    if table is None or table.kind != "r" or any(m.startswith("SELECT") for m in missing):
+    if (
+        table is None
+        or table.kind != "r"
+        or any(m.startswith(("SELECT", "USAGE")) for m in missing)
+    ):
         return None
     columns = spec.classify.rule_columns() if spec.classify else ()
     if not all(table.column(name) for name in columns):
         return None
     try:
         with connection.transaction():
+            connection.execute(for_reading(spec.schema_).encode())
             return read_census(connection, spec, table)
     except psycopg.errors.DataError as error:
         if any(True for _ in _unknown_values(spec, table)):
@@ -135,7 +141,7 @@ def _census(
             f"{error.diag.message_primary}.",
             "Nothing was changed. Correct the rule in the spec.",
         ) from None
-    except psycopg.errors.UndefinedFunction as error:
+    except (psycopg.errors.UndefinedFunction, psycopg.errors.FeatureNotSupported) as error:
         raise RefusedError(
             f"The rules cannot be evaluated on {spec.schema_}.{spec.table}: "
             f"{error.diag.message_primary}.",

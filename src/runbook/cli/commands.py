@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -26,7 +27,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except RunbookError as error:
             if "--debug" in arguments:
-                raise
+                traceback.print_exc()
             if "--json" in arguments:
                 click.echo(json.dumps(_as_json(error), ensure_ascii=False))
             click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)

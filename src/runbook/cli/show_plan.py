@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 import click
+import psycopg
 
 from runbook.catalog import read_catalog
 from runbook.database import connect, resolve
-from runbook.errors import BlockedError
+from runbook.errors import BlockedError, RefusedError
 from runbook.plan import Options, blockers, build_plan, review
 from runbook.plan.script import script
 from runbook.spec import load_spec
@@ -25,13 +26,22 @@ def show_plan(options: dict[str, Any]) -> None:
         statement_timeout_ms=options["statement_timeout_ms"],
     )
     with connect(resolve(options["database_url"]), application="runbook plan") as connection:
-        catalog = read_catalog(connection, spec, ledger_schema=options["ledger_schema"])
+        try:
+            catalog = read_catalog(connection, spec, ledger_schema=options["ledger_schema"])
+        except psycopg.Error as error:
+            raise RefusedError(
+                f"The server answered with error {error.sqlstate}: {error.diag.message_primary}.",
+                "Nothing was changed. Look at the server, then run again.",
+            ) from error
     if catalog.applied:
         click.echo(
             f"Already applied at {catalog.applied.applied_at} by run {catalog.applied.run_id}: "
             "nothing is to be done.",
             err=True,
         )
+        if options["form"] == "json" or options["as_json"]:
+            applied = asdict(catalog.applied)
+            click.echo(json.dumps({"outcome": "already-applied", "run": applied}, default=dict))
         return
     findings = review(spec, catalog, chosen)
     for finding in findings:

@@ -1,6 +1,7 @@
 """The common part of the notebooks: parameters, connection, record, and how a run ends."""
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -192,6 +193,10 @@ def headline(record: Record) -> str:
     return f"{record.outcome.replace('-', ' ').capitalize()}: {record.message}"
 
 
+_SHELLS_OWN = re.compile(r"_+|_(i+|ih|oh|dh|i?\d+|exit_code)|__.*__")
+"""Names that IPython and editors put beside the notebook's own."""
+
+
 def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the parameters cell, and papermill below it, defined."""
     try:
@@ -204,7 +209,7 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: item
         for name, item in namespace.items()
-        if not name.startswith("_")
+        if not _SHELLS_OWN.fullmatch(name)
         and name not in hidden
         and not isinstance(item, ModuleType | type)
         and not isinstance(item, Session)

@@ -6,7 +6,7 @@ before it left; `after` says what the next one will find.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
@@ -73,6 +73,8 @@ class Scope:
     enums: Mapping[str, tuple[str, ...]]
     """Enum types of the schema by now: name → labels."""
     lock_timeout_ms: int
+    claimed: frozenset[str] = frozenset()
+    """Names that the operations before will have given to relations."""
     added: tuple[str, ...] = ()
     """Columns that the table will have by now beyond those of the catalog."""
 
@@ -115,6 +117,10 @@ class Scope:
     def renamed(self, name: str) -> Self:
         """Return the scope after the table took another name."""
         return replace(self, table_name=name)
+
+    def with_names(self, names: Iterable[str]) -> Self:
+        """Return the scope after relations took these names."""
+        return replace(self, claimed=self.claimed | frozenset(names))
 
     def with_column(self, name: str) -> Self:
         """Return the scope after the table got another column."""

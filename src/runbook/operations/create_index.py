@@ -29,6 +29,8 @@ class CreateIndex(Operation):
 
     def preconditions(self, scope: Scope) -> Iterator[Finding]:
         taken = scope.catalog.relations.get(self.name)
+        if self.name in scope.claimed:
+            taken = "index or sequence that follows the table"
         if taken:
             yield blocker(
                 "name-taken",
@@ -56,6 +58,9 @@ class CreateIndex(Operation):
 
     def estimated_ms(self, scope: Scope) -> float:
         return scope.census.total * BUILD_US / 1000
+
+    def after(self, scope: Scope) -> Scope:
+        return scope.with_names([self.name])
 
     def _definition(self, schema: str, table: str) -> str:
         return sql.render(

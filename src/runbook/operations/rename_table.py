@@ -57,9 +57,9 @@ class RenameTable(Operation):
         yield from self._name_findings(scope)
         claimed: dict[str, str] = {}
         for dependent in _dependents(scope.table, scope.table_name, self.to):
-            if not dependent.is_relation:
-                continue
-            taken = scope.catalog.relations.get(dependent.after)
+            taken = scope.catalog.relations.get(dependent.after) if dependent.is_relation else None
+            if any(c.name == dependent.after for c in scope.table.constraints):
+                taken = "constraint"
             rival = claimed.setdefault(dependent.after, dependent.before)
             if taken or rival != dependent.before:
                 by = with_article(taken) if taken else f"{rival!r}, cut to the same 63 bytes"
@@ -138,7 +138,8 @@ class RenameTable(Operation):
         )
 
     def after(self, scope: Scope) -> Scope:
-        return scope.renamed(self.to)
+        taken = [d.after for d in _dependents(scope.table, scope.table_name, self.to)]
+        return scope.renamed(self.to).with_names(taken)
 
 
 def _rename(template: LiteralString, schema: str, table: str, before: str, after: str) -> str:

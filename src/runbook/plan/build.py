@@ -8,6 +8,7 @@ from runbook.facts import Catalog, Table, TypeFacts
 from runbook.operations.base import Operation, Scope
 from runbook.plan.model import Options, Plan, hashed
 from runbook.plan.tally import tally_after, tally_before
+from runbook.settings import pinned, set_local
 from runbook.spec import Spec
 from runbook.vocabulary import Lock, Role, Statement
 
@@ -57,7 +58,20 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
         predicted=catalog.census.predicted,
         estimated_lock_ms=estimated_lock_ms(course),
         facts=plan_facts(table, catalog.types),
+        extended=_extended(course[-1], catalog),
+        spec_sha256=spec.sha256,
+        ledger_schema=catalog.ledger_schema,
     )
+
+
+def _extended(last: Step, catalog: Catalog) -> dict[str, tuple[str, ...]]:
+    """Return the existing enum types that get further labels, with all that they will have."""
+    enums = last.operation.after(last.scope).enums
+    return {
+        name: enums[name]
+        for name, type_ in catalog.types.items()
+        if name in enums and enums[name] != type_.labels
+    }
 
 
 def plan_facts(table: Table, types: Mapping[str, TypeFacts]) -> dict[str, object]:
@@ -78,14 +92,15 @@ def estimated_lock_ms(course: list[Step]) -> float:
 
 def _opening(scope: Scope, spec: Spec, options: Options) -> Iterator[Statement]:
     """Yield what comes before the first change: limits, the lock, the tally."""
-    for setting, value in (
-        ("lock_timeout", f"{options.lock_timeout_ms}ms"),
-        ("statement_timeout", f"{options.statement_timeout_ms}ms"),
-        # Rows hidden by a policy must be an error, never a smaller count.
-        ("row_security", "off"),
+    for setting, values in (
+        ("lock_timeout", (f"{options.lock_timeout_ms}ms",)),
+        ("statement_timeout", (f"{options.statement_timeout_ms}ms",)),
+        # What is reported as done must survive a crash of the server.
+        ("synchronous_commit", ("on",)),
+        *pinned(scope.schema),
     ):
         yield scope.statement(
-            sql.render("SET LOCAL {setting} = {value}", setting=setting, value=sql.value(value)),
+            set_local(setting, *values),
             f"Set {setting} for this transaction",
             lock=Lock.NONE,
             role=Role.SETTING,

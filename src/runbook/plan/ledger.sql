@@ -1,5 +1,7 @@
 DO $ledger$
 BEGIN
+    -- Two first runs on different tables must not both make it.
+    PERFORM pg_advisory_xact_lock(hashtextextended('runbook/ledger', 0));
     IF to_regnamespace({schema_name}) IS NULL THEN
         CREATE SCHEMA {schema};
     END IF;

@@ -29,7 +29,11 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A plan for one database. Two databases with the same facts have the same plan and hash."""
+    """A plan for one database.
+
+    Two databases with the same facts have the same plan and hash, as long as their rows lead to the
+    same choice of the default label and between update and rewrite (`reasons`).
+    """
 
     migration: str
     mode: Mode
@@ -43,6 +47,10 @@ class Plan:
     """How long the strongest lock is likely to be held."""
     facts: Mapping[str, Any]
     """The catalog facts that the statements rest on."""
+    extended: Mapping[str, tuple[str, ...]]
+    """Existing enum types that get further labels: name → all that they will have."""
+    spec_sha256: str
+    ledger_schema: str
 
     @property
     def sha256(self) -> str:
@@ -51,6 +59,8 @@ class Plan:
             "format": HASH_FORMAT,
             "migration": self.migration,
             "mode": self.mode,
+            "spec_sha256": self.spec_sha256,
+            "ledger_schema": self.ledger_schema,
             "statements": [
                 {key: val for key, val in asdict(statement).items() if key != "title"}
                 for statement in self.statements

@@ -109,6 +109,21 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             f"{object_} is part of an inheritance or partition tree.",
             "Such tables are not supported: their rows and constraints live in several tables.",
         )
+    for rule in table.rules:
+        yield blocker(
+            "rewrite-rule",
+            rule,
+            f"Rule {rule!r} rewrites statements on {object_}, so they may do something else.",
+            "Drop or disable the rule for the time of the migration.",
+        )
+    if table.lacks_replica_identity:
+        yield blocker(
+            "no-replica-identity",
+            object_,
+            f"{object_} is published for updates and has no replica identity, so PostgreSQL "
+            "refuses to update it.",
+            "Give it a primary key, or set REPLICA IDENTITY FULL for the time of the migration.",
+        )
     if table.row_security_active:
         yield blocker(
             "row-security",
@@ -123,7 +138,8 @@ def _privilege_findings(catalog: Catalog) -> Iterator[Finding]:
         yield blocker(
             "ledger-foreign",
             f"{catalog.ledger_schema}.ledger",
-            f"{catalog.ledger_schema}.ledger is there, but it is not a ledger of the runbook.",
+            f"{catalog.ledger_schema}.ledger is there, but it is no ledger of the runbook, has "
+            "triggers or rules, or belongs to a role that could run code as this one.",
             "Name another schema with --ledger-schema.",
         )
     for missing in catalog.missing_privileges:

@@ -18,6 +18,7 @@ _HEAD = """\
 -- Everything after BEGIN is one transaction: it is all applied, or nothing is.
 
 \\set ON_ERROR_STOP on
+\\encoding UTF8
 """
 
 _COMPARE = """\
@@ -43,7 +44,9 @@ _FINGERPRINT = "(SELECT coalesce(sum(hashes), 0)::text FROM pg_temp.runbook_afte
 
 def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
     """Return the script. It changes nothing when any statement or the proof fails."""
-    head = _HEAD.format(heading=spec.heading, sha256=plan.sha256, version=__version__)
+    head = _HEAD.format(
+        heading=" ".join(spec.heading.split()), sha256=plan.sha256, version=__version__
+    )
     reasons = [f"-- {' '.join(reason.split())}" for reason in plan.reasons]
     prepare = [_entry(statement) for statement in plan.of_phase(Phase.PREPARE)]
     body = chain.from_iterable(_entries(statement) for statement in plan.of_phase(Phase.ATOMIC))
@@ -64,11 +67,6 @@ def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
         )
         + "\n"
     )
-
-
-def listing(plan: Plan) -> str:
-    """Return the statements one after the other with phase, lock and undo, for reading."""
-    return "\n\n".join(_entry(statement) for statement in plan.statements) + "\n"
 
 
 def _entries(statement: Statement) -> Iterator[str]:

@@ -61,4 +61,7 @@ def _exact(column: Column) -> sql.Composable:
     """Return a column in a form whose hash tells any two stored values apart."""
     if column.exact_hash:
         return sql.name(column.name)
+    if column.type.startswith(("character(", "bpchar")):
+        # Its cast to text strips trailing blanks.
+        return sql.compose('textin(bpcharout({column})) COLLATE "C"', column=column.name)
     return sql.compose('{column}::text COLLATE "C"', column=column.name)

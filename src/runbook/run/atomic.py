@@ -1,7 +1,7 @@
 """Atomic mode: one transaction that locks the table, changes it, proves it, and records itself."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import psycopg
 
 from runbook import sql
 from runbook.catalog import read_table, read_types
+from runbook.database import require_utf8
 from runbook.errors import RefusedError, RolledBack, RunbookError
 from runbook.facts import Catalog, Table
 from runbook.plan import Plan, plan_facts
@@ -93,6 +94,7 @@ class _AtomicRun:
     def _transact(self, course: Course) -> Proof:
         """Run both phases and commit; return the proof."""
         with self.connect() as connection:
+            require_utf8(connection)
             connection.autocommit = False
             # The role's default may be stricter; then rows committed while this run waits for its
             # lock would be invisible to it.
@@ -100,7 +102,7 @@ class _AtomicRun:
             staying = self._prepare(connection, course)
             with rolling_back(connection, staying):
                 exclude_others(connection, self.table, wait_ms=self.wait_ms)
-                self._change(connection, course)
+                self._change(connection, course, staying)
                 proof = _prove(course, staying)
                 self._record(connection, course.tallies[Role.TALLY_AFTER], proof)
             self._commit(connection, staying)
@@ -120,20 +122,24 @@ class _AtomicRun:
             done.append(statement.title)
         return f" Committed before, and staying: {'; '.join(done)}." if done else ""
 
-    def _change(self, connection: psycopg.Connection[Any], course: Course) -> None:
+    def _change(self, connection: psycopg.Connection[Any], course: Course, staying: str) -> None:
         """Run the transaction's statements; judge the table by its facts once it is locked."""
         for statement in self.plan.of_phase(Phase.ATOMIC):
             self.progress(statement)
             if statement.role is Role.LOCK:
-                self._lock(connection, statement, course)
-                self._recheck(connection)
+                self._lock(connection, statement, course, staying)
+                self._recheck(connection, staying)
                 continue
             cursor = course.execute(connection, statement)
             if statement.role in {Role.TALLY_BEFORE, Role.TALLY_AFTER}:
                 course.tallies[statement.role] = Tally.of(cursor)
 
     def _lock(
-        self, connection: psycopg.Connection[Any], statement: Statement, course: Course
+        self,
+        connection: psycopg.Connection[Any],
+        statement: Statement,
+        course: Course,
+        staying: str,
     ) -> None:
         """Lock the table, or refuse and say who is in the way."""
         object_ = f"{self.table.schema}.{self.table.name}"
@@ -141,26 +147,41 @@ class _AtomicRun:
             course.execute(connection, statement)
         except psycopg.errors.LockNotAvailable:
             connection.rollback()
-            raise RefusedError(
+            raise _nothing_done(
                 f"{object_} could not be locked within {statement.lock_timeout_ms:,} ms: "
                 f"{_holders(connection, self.table)}.",
-                "Nothing was changed. Run again when they are done, or raise the lock timeout.",
+                "Run again when they are done, or raise the lock timeout.",
+                staying,
             ) from None
         except psycopg.errors.UndefinedTable:
-            raise _changed(f"{object_} is no longer there") from None
+            raise _changed(f"{object_} is no longer there", staying) from None
 
-    def _recheck(self, connection: psycopg.Connection[Any]) -> None:
+    def _recheck(self, connection: psycopg.Connection[Any], staying: str) -> None:
         """Refuse if the locked table is not the one that the plan was made for."""
         table = read_table(connection, self.spec)
         if table is None:
-            raise _changed(f"{self.table.schema}.{self.table.name} is no longer there")
-        facts = plan_facts(table, read_types(connection, self.spec))
-        expected = self.plan.facts
-        if self.plan.of_phase(Phase.PREPARE):
-            # The labels that this run itself has just added.
-            expected = {**expected, "types": facts["types"]}
+            raise _changed(f"{self.table.schema}.{self.table.name} is no longer there", staying)
+        types = read_types(connection, self.spec)
+        facts = self._extended(plan_facts(table, types))
+        expected = self._extended(self.plan.facts)
         if facts != expected:
-            raise _changed(first_difference(expected, facts))
+            raise _changed(first_difference(expected, facts), staying)
+
+    def _extended(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return facts as they are once the plan's own labels are added to existing types."""
+        before = self.plan.facts["types"]
+        labels = {tuple(before[name]["labels"]): new for name, new in self.plan.extended.items()}
+
+        def extended(fact: Mapping[str, Any]) -> dict[str, Any]:
+            return {**fact, "labels": list(labels.get(tuple(fact["labels"]), fact["labels"]))}
+
+        return {
+            "table": {
+                **facts["table"],
+                "columns": [extended(c) for c in facts["table"]["columns"]],
+            },
+            "types": {name: extended(type_) for name, type_ in facts["types"].items()},
+        }
 
     def _record(self, connection: psycopg.Connection[Any], after: Tally, proof: Proof) -> None:
         """Write the run into the ledger, making it where it is not there yet."""
@@ -183,7 +204,8 @@ class _AtomicRun:
             with rolling_back(connection, staying):
                 connection.commit()
         except RolledBack:
-            if not connection.closed or not self._is_recorded():
+            # COMMIT was sent: only the database knows what came of it.
+            if not self._is_recorded():
                 raise
 
     def _is_recorded(self) -> bool:
@@ -194,11 +216,13 @@ class _AtomicRun:
             run_id=sql.value(self.run_id),
         )
         try:
-            with self.connect() as connection:
+            with self.connect() as connection, connection.transaction():
+                # The lost session holds this lock until its transaction has ended, whichever way.
+                exclude_others(connection, self.table, wait_ms=max(self.wait_ms, 10_000))
                 row = connection.execute(query.encode()).fetchone()
         except psycopg.errors.UndefinedTable:
             return False
-        except (psycopg.OperationalError, RefusedError):
+        except (psycopg.Error, RefusedError):
             raise RunbookError(
                 "The connection was lost while committing, and the server does not answer: the "
                 "migration is either whole or not there at all.",
@@ -223,11 +247,19 @@ def _prove(course: Course, staying: str) -> Proof:
     return proof
 
 
-def _changed(what: str) -> RefusedError:
-    return RefusedError(
+def _changed(what: str, staying: str) -> RunbookError:
+    return _nothing_done(
         f"The database changed after the plan was made: {what}.",
-        "Nothing was changed. Review again; the new plan has another hash.",
+        "Review again; the new plan has another hash.",
+        staying,
     )
+
+
+def _nothing_done(message: str, remedy: str, staying: str) -> RunbookError:
+    """Return a refusal, or what is true where something was committed before already."""
+    if staying:
+        return RolledBack(message, f"{remedy} Nothing else was changed.{staying}")
+    return RefusedError(message, f"Nothing was changed. {remedy}")
 
 
 def _holders(connection: psycopg.Connection[Any], table: Table) -> str:

@@ -96,5 +96,7 @@ class Spec(BaseModel):
     @property
     def sha256(self) -> str:
         """The SHA-256 of what the spec says, whatever its layout and comments."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        content = json.dumps(
+            self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, ensure_ascii=False
+        )
         return hashlib.sha256(content.encode()).hexdigest()

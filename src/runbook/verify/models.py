@@ -123,4 +123,4 @@ def _sql(session: Any, query: Any) -> str:
 
 
 def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
