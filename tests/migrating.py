@@ -8,7 +8,7 @@ from runbook.facts import Catalog
 from runbook.plan import Options, Plan, build_plan, review
 from runbook.run import Applied, apply_atomic
 from runbook.spec import Spec, load_spec
-from runbook.verify import count_now, expected_of, verify
+from runbook.verify import verify
 from runbook.vocabulary import CheckResult, Finding
 from tests.conftest import Database
 
@@ -51,5 +51,4 @@ def check(database: Database, spec: Spec | None = None) -> dict[str, CheckResult
     applied = catalog_of(database, spec).applied
     assert applied is not None
     with database.connect() as connection:
-        expected = expected_of(spec, applied, count_now(connection, spec).predicted)
-        return {result.id: result for result in verify(connection, spec, expected)}
+        return {result.id: result for result in verify(connection, spec, applied).results}

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "runbook"
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "facts", "sql", "vocabulary"),
+    ("", "errors", "facts", "sql", "settings", "vocabulary"),
     ("models", "sample"),
     ("embedded",),
     ("database",),

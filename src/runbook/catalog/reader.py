@@ -38,7 +38,7 @@ def read_catalog(connection: Connection, spec: Spec, *, ledger_schema: str = "ru
     server = read_server(connection)
     if server.is_too_old:
         return _unread(server, ledger_schema)
-    with _snapshot(connection):
+    with snapshot(connection):
         table = read_table(connection, spec)
         privileges = _missing_privileges(connection, table, ledger_schema)
         return Catalog(
@@ -194,7 +194,7 @@ def _rows(
 
 
 @contextmanager
-def _snapshot(connection: Connection) -> Iterator[None]:
+def snapshot(connection: Connection) -> Iterator[None]:
     """Open a read-only, repeatable-read transaction, and leave the connection as it was."""
     before = connection.isolation_level, connection.read_only
     connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True

@@ -95,7 +95,7 @@ def tell(archived: "Archived", *, error: bool = False) -> None:
     colour = "green" if record.exit_code == 0 else "red"
     click.echo(click.style(f"{record.step}: {record.outcome}", fg=colour, bold=True), err=error)
     for sentence in filter(None, (record.message, record.remedy)):
-        click.echo(f"  {sentence[0].upper()}{sentence[1:]}", err=error)
+        click.echo(f"  {sentence}", err=error)
     for name, text in _lines(archived):
         click.echo(f"  {name:<{_NAME_WIDTH}}{text}", err=error)
 
@@ -114,6 +114,8 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
     whole = sum(shown.values())
     for label, rows in sorted(shown.items(), key=lambda item: -item[1]):
         yield f"  {label}", f"{rows:>9,}  {share(rows, whole):>6}"
+    if record.step == "migrate" and record.plan:
+        yield "approved", "this plan" if record.plan.approved else "no plan was named"
     if record.proof:
         yield "proof", "equal" if record.proof["passed"] else "DIFFERENT"
     if record.checks:
@@ -121,6 +123,9 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
         yield "checks", f"{passed} of {len(record.checks)} passed"
     if record.locked_ms is not None:
         yield "locked", f"{record.locked_ms:,.0f} ms"
+    for finding in record.findings:
+        if finding["level"] == "warning":
+            yield "warning", f"{finding['message']} {finding['remedy']}"
     if archived.bundle:
         report = archived.bundle / "report.html"
         here = Path.cwd()

@@ -28,13 +28,23 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
     def make_plan(self) -> None:
         super().make_plan()
         if self.is_repeat:
+            self._compare_applied_plan()
             return
         with self._timed("approval"):
             assert self.plan is not None and self.record.plan is not None
             approved = self.parameters.approved_plan.strip().lower()
             self.record.plan.approved = approved or None
+            what = "this plan, by its hash" if approved else "no: this run named no approved plan"
+            self.show(html.facts({"Approved": what}))
             if approved and approved != self.plan.sha256:
                 raise PlanDiffers(approved=approved, actual=self.plan.sha256)
+
+    def _compare_applied_plan(self) -> None:
+        """Refuse where an approved plan is named and another one was applied."""
+        with self._timed("approval"):
+            approved, entry = self.parameters.approved_plan.strip().lower(), self.entry()
+            if approved and approved != entry.plan_sha256:
+                raise PlanDiffers(approved=approved, actual=entry.plan_sha256)
 
     def apply(self) -> None:
         """Apply the plan in one transaction, and show each statement with its time and lock."""
@@ -92,9 +102,10 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
 
     def compare(self) -> None:
         """Show the counts before, as predicted, and after, and the proof."""
+        if self.is_repeat:
+            self.skip()
+            return
         with self._timed("compare"):
-            if self.is_repeat:
-                self.count_now()
             counts, proof = self.record.counts, self.record.proof
             assert counts.after is not None
             labels = counts.predicted or {}
@@ -127,8 +138,9 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         """Ask every check, in a connection of its own after the commit."""
         with self._timed("verify"):
             self.read_after()
-            counts = self.record.counts
-            self.ask(self.entry(), counts.predicted or {})
+            present = self.ask()
+            if self._applied is None:
+                self.note_present(present)
 
     def read_after(self) -> None:
         """Read the catalog again where this run changed it."""

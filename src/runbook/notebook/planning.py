@@ -68,7 +68,7 @@ class Planning(Session[P]):
                         "Mode": plan.mode,
                         "Statements": f"{len(plan.statements)}, in full in plan.sql",
                         "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
-                        **{f"Why {n}": reason for n, reason in enumerate(plan.reasons, start=1)},
+                        **({"Why": " ".join(plan.reasons)} if plan.reasons else {}),
                     }
                 )
             )

@@ -1,15 +1,13 @@
 """03_verify: every check again, at any later time. Reads only."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 from runbook.errors import ChecksFailed, Outcome
-from runbook.facts import LedgerEntry
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import Parameters, VerifyParameters
 from runbook.record import CountAfter, Counts
 from runbook.report import html
-from runbook.verify import count_now, expected_of, verify
+from runbook.verify import Present, verify
 from runbook.vocabulary import CheckResult
 
 P = TypeVar("P", bound=Parameters)
@@ -18,12 +16,20 @@ P = TypeVar("P", bound=Parameters)
 class Checking(Session[P]):
     """A notebook that asks the checks."""
 
-    def ask(self, entry: LedgerEntry, categories: Mapping[str, int]) -> None:
-        """Ask every check, note the answers and show them."""
-        expected = expected_of(self.spec, entry, categories)
-        results = verify(self.connection, self.spec, expected)
-        self.record.checks = [vars(result).copy() for result in results]
-        self.show(_checks(results))
+    def ask(self) -> Present:
+        """Ask every check, note the answers and show them; return what was counted."""
+        verified = verify(self.connection, self.spec, self.entry())
+        self.record.checks = [vars(result).copy() for result in verified.results]
+        self.show(_checks(verified.results))
+        return verified.present
+
+    def note_present(self, present: Present) -> None:
+        """Note the rows as they are now, beside what the rules give."""
+        none = dict.fromkeys(self.spec.classify.labels if self.spec.classify else (), 0)
+        self.record.counts = Counts(
+            predicted=none | dict(present.predicted),
+            after=CountAfter(total=present.total, categories=none | dict(present.categories)),
+        )
 
     def judge(self, outcome: Outcome, message: str) -> None:
         """End the run by the checks: well if all passed. Raises `ChecksFailed` otherwise."""
@@ -36,16 +42,6 @@ class Checking(Session[P]):
                 f"and observed {failed[0]['observed']!r}; its SQL is in the report.",
             )
         self.finish(outcome, message)
-
-    def count_now(self) -> Mapping[str, int]:
-        """Note the rows as they are now; return what the rules give."""
-        present = count_now(self.connection, self.spec)
-        none = dict.fromkeys(self.spec.classify.labels if self.spec.classify else (), 0)
-        self.record.counts = Counts(
-            predicted=none | dict(present.predicted),
-            after=CountAfter(total=present.total, categories=none | dict(present.categories)),
-        )
-        return present.predicted
 
 
 class Verification(Checking[VerifyParameters]):
@@ -62,14 +58,14 @@ class Verification(Checking[VerifyParameters]):
     def verify(self) -> None:
         """Ask every check."""
         with self._timed("verify"):
-            self.ask(self.entry(), self.count_now())
+            self.note_present(self.ask())
 
     def conclude(self) -> None:
         """Publish the result."""
         with self._timed("conclude"):
             self.judge(
                 Outcome.SUCCEEDED,
-                f"all {len(self.record.checks)} checks of {self.spec.heading} passed.",
+                f"All {len(self.record.checks)} checks of {self.spec.heading} passed.",
             )
 
 

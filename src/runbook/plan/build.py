@@ -12,6 +12,9 @@ from runbook.settings import pinned, set_local
 from runbook.spec import Spec
 from runbook.vocabulary import Lock, Role, Statement
 
+STATEMENTS_MS = 50.0
+"""Milliseconds for all that does not depend on the rows."""
+
 TALLY_US = 1.5
 """Microseconds to count and fingerprint one row."""
 
@@ -85,8 +88,10 @@ def plan_facts(table: Table, types: Mapping[str, TypeFacts]) -> dict[str, object
 def estimated_lock_ms(course: list[Step]) -> float:
     """Return how long the table is likely to be locked: two tallies and the operations."""
     rows = course[0].scope.census.total
-    return 2 * rows * TALLY_US / 1000 + sum(
-        step.operation.estimated_ms(step.scope) for step in course
+    return (
+        STATEMENTS_MS
+        + 2 * rows * TALLY_US / 1000
+        + sum(step.operation.estimated_ms(step.scope) for step in course)
     )
 
 

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from runbook import __version__, sql
 from runbook.facts import Table
+from runbook.operations.base import carried_name
 from runbook.plan.model import Plan
 from runbook.spec import Spec
 
@@ -53,7 +54,7 @@ def record_run(
         "plan_sha256": sql.value(plan.sha256),
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
-        "unvalidated": json(list(unvalidated(table))),
+        "unvalidated": json(list(unvalidated(table, plan.table_after))),
         "statements": json(
             [{"sql": one.sql, "phase": one.phase, "undo": one.undo} for one in plan.statements]
         ),
@@ -67,9 +68,12 @@ def record_run(
     )
 
 
-def unvalidated(table: Table) -> tuple[str, ...]:
-    """Return the foreign keys that are NOT VALID, by the names that definitions keep."""
-    return tuple(c.definition for c in table.constraints if c.kind == "f" and not c.validated)
+def unvalidated(table: Table, after: str) -> tuple[str, ...]:
+    """Return the names that the NOT VALID foreign keys will have once the table is `after`."""
+    names = (c.name for c in table.constraints if c.kind == "f" and not c.validated)
+    if after == table.name:
+        return tuple(names)
+    return tuple(carried_name(name, table.name, after) or name for name in names)
 
 
 def json(content: object) -> sql.Composable:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import chain
+from typing import LiteralString
 
 from runbook import __version__, sql
 from runbook.facts import Table
-from runbook.plan.ledger import create_ledger, record_run
+from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.plan.model import Plan
 from runbook.plan.tally import ALGORITHM
 from runbook.spec import Spec
@@ -34,6 +35,41 @@ BEGIN
 END
 $proof$"""
 
+_GUARD: LiteralString = """\
+DO {tag}
+DECLARE
+    path text := current_setting('search_path');
+    found jsonb;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended({key}, 0)) THEN
+        RAISE EXCEPTION 'another run is at work on this table' USING HINT = 'Nothing was changed.';
+    END IF;
+    PERFORM set_config('search_path', '', true);
+    SELECT jsonb_build_object(
+        'columns', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                attname, format_type(atttypid, atttypmod), attnotnull) ORDER BY attnum), '[]')
+            FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+        'constraints', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                conname, pg_get_constraintdef(oid)) ORDER BY conname), '[]')
+            FROM pg_constraint WHERE conrelid = c.oid AND contype <> 't'),
+        'indexes', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                x.relname, pg_get_indexdef(x.oid)) ORDER BY x.relname), '[]')
+            FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid),
+        'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                tgname, pg_get_triggerdef(oid)) ORDER BY tgname), '[]')
+            FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled <> 'D'
+                AND tgtype & 16 <> 0),
+        'rules', (SELECT coalesce(jsonb_agg(rulename ORDER BY rulename), '[]')
+            FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'))
+    INTO found FROM pg_class c WHERE c.oid = {table}::regclass;
+    PERFORM set_config('search_path', path, true);
+    IF found IS DISTINCT FROM {facts} THEN
+        RAISE EXCEPTION 'the table is not the one that was reviewed'
+            USING HINT = 'Nothing was changed. Make the plan again.';
+    END IF;
+END
+{tag}"""
+
 _ROWS = "(SELECT coalesce(sum(rows), 0) FROM pg_temp.runbook_after)"
 _CATEGORIES = (
     "(SELECT coalesce(jsonb_object_agg(label, rows) FILTER (WHERE label IS NOT NULL), '{{}}')"
@@ -48,8 +84,9 @@ def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
         heading=" ".join(spec.heading.split()), sha256=plan.sha256, version=__version__
     )
     reasons = [f"-- {' '.join(reason.split())}" for reason in plan.reasons]
+    guard = _guard(plan, table)
     prepare = [_entry(statement) for statement in plan.of_phase(Phase.PREPARE)]
-    body = chain.from_iterable(_entries(statement) for statement in plan.of_phase(Phase.ATOMIC))
+    body = chain.from_iterable(_entries(one, guard) for one in plan.of_phase(Phase.ATOMIC))
     ledger = [
         f"-- Make the ledger where it is not there yet\n{create_ledger(ledger_schema)};",
         f"-- Record the run\n{_record(spec, plan, table, ledger_schema)};",
@@ -69,7 +106,7 @@ def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
     )
 
 
-def _entries(statement: Statement) -> Iterator[str]:
+def _entries(statement: Statement, guard: str) -> Iterator[str]:
     """Yield a statement; tallies go into temporary tables, and the second is compared."""
     if statement.role is Role.TALLY_BEFORE:
         yield _entry(statement, "CREATE TEMPORARY TABLE runbook_before ON COMMIT DROP AS\n")
@@ -78,6 +115,32 @@ def _entries(statement: Statement) -> Iterator[str]:
         yield f"-- Compare both tallies: a difference rolls everything back\n{_COMPARE};"
     else:
         yield _entry(statement)
+    if statement.role is Role.LOCK:
+        yield f"-- Refuse a table that is not the one that was reviewed, and a second run\n{guard};"
+
+
+def _guard(plan: Plan, table: Table) -> str:
+    """Return the block that compares the locked table with the facts that the plan rests on."""
+    facts = {
+        "columns": [[c.name, c.type, c.not_null] for c in table.columns],
+        "constraints": [[c.name, c.definition] for c in table.constraints],
+        "indexes": [[i.name, i.definition] for i in table.indexes],
+        "triggers": [[t.name, t.definition] for t in table.update_triggers],
+        "rules": list(table.rules),
+    }
+    relation = sql.text(sql.name(table.schema, table.name))
+    return sql.render(
+        _GUARD,
+        tag=_tag(plan),
+        table=sql.value(relation),
+        key=sql.value(f"runbook/{table.schema}.{table.name}"),
+        facts=json(facts),
+    )
+
+
+def _tag(plan: Plan) -> sql.Composable:
+    """Return a dollar quote's tag that no name in the block can close."""
+    return sql.raw(f"$guard_{plan.sha256[:16]}$")
 
 
 def _entry(statement: Statement, prefix: str = "") -> str:

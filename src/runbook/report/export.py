@@ -41,6 +41,11 @@ def _summary(record: Record) -> str:
         tiles.append(("proof of the data", "equal" if record.proof["passed"] else "DIFFERENT"))
     if checks:
         tiles.append(("checks passed", f"{sum(c['passed'] for c in checks)} of {len(checks)}"))
+    warnings = sum(finding["level"] == "warning" for finding in record.findings)
+    if warnings:
+        tiles.append(("warnings, see Findings", str(warnings)))
+    if record.step == "migrate" and record.plan:
+        tiles.append(("plan approved", "yes" if record.plan.approved else "not named"))
     if record.locked_ms is not None:
         tiles.append(("table locked", f"{record.locked_ms:,.0f} ms"))
     place = record.database

@@ -148,19 +148,20 @@ class _AtomicRun:
         except psycopg.errors.LockNotAvailable:
             connection.rollback()
             raise _nothing_done(
-                f"{object_} could not be locked within {statement.lock_timeout_ms:,} ms: "
+                f"Table {object_} could not be locked within {statement.lock_timeout_ms:,} ms: "
                 f"{_holders(connection, self.table)}.",
                 "Run again when they are done, or raise the lock timeout.",
                 staying,
             ) from None
         except psycopg.errors.UndefinedTable:
-            raise _changed(f"{object_} is no longer there", staying) from None
+            raise _changed(f"table {object_} is no longer there", staying) from None
 
     def _recheck(self, connection: psycopg.Connection[Any], staying: str) -> None:
         """Refuse if the locked table is not the one that the plan was made for."""
         table = read_table(connection, self.spec)
         if table is None:
-            raise _changed(f"{self.table.schema}.{self.table.name} is no longer there", staying)
+            name = f"{self.table.schema}.{self.table.name}"
+            raise _changed(f"table {name} is no longer there", staying)
         types = read_types(connection, self.spec)
         facts = self._extended(plan_facts(table, types))
         expected = self._extended(self.plan.facts)

@@ -3,31 +3,20 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 
 from runbook import sql
+from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
+from runbook.settings import for_reading
 from runbook.spec import Spec
 from runbook.verify.models import model_checks
 from runbook.vocabulary import Check, CheckResult
 
 Connection = psycopg.Connection[Any]
-
-
-def expected_of(spec: Spec, entry: LedgerEntry, categories: Mapping[str, int]) -> Expected:
-    """Return what the checks shall find: a recorded run, and the rows each label should have."""
-    return Expected(
-        schema=entry.table_schema,
-        table_before=spec.table,
-        table_after=spec.table_after,
-        table_oid=entry.table_oid,
-        categories=categories,
-        unvalidated=entry.unvalidated,
-        criteria={str(check): name for check, name in spec.criteria.items()},
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +31,59 @@ class Present:
     """Rows per label as they stand in the table."""
 
 
-def count_now(connection: Connection, spec: Spec) -> Present:
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What the database answered."""
+
+    present: Present
+    results: tuple[CheckResult, ...]
+
+
+def verify(connection: Connection, spec: Spec, entry: LedgerEntry) -> Verified:
+    """Count the migrated table and ask every check of a recorded run.
+
+    All of it in one read-only snapshot, so that an application that goes on writing makes no
+    difference between what is counted and what is asked; only the models, which SQLAlchemy asks,
+    come after it. Criteria of the user's own come first. The connection must be in autocommit mode
+    and outside any transaction.
+    """
+    with snapshot(connection):
+        connection.execute(for_reading(spec.schema_).encode())
+        present = _count(connection, spec)
+        expected = _expected_of(spec, entry, present.predicted)
+        checks = list(_checks(spec, expected))
+        answers = {text: _ask(connection, text) for text in dict.fromkeys(c.sql for c in checks)}
+    results = [_judge(check, answers[check.sql]) for check in checks]
+    if spec.models:
+        results += _ask_models(connection, spec, expected)
+    named = set(expected.criteria.values())
+    results.sort(key=lambda r: (r.id not in named, r.id if r.id in named else ""))
+    return Verified(present=present, results=tuple(results))
+
+
+def _ask_models(connection: Connection, spec: Spec, expected: Expected) -> list[CheckResult]:
+    """Ask the application's models, in a session that cannot write."""
+    connection.execute("SET default_transaction_read_only = on")
+    try:
+        return model_checks(connection, spec, expected)
+    finally:
+        connection.execute("RESET default_transaction_read_only")
+
+
+def _expected_of(spec: Spec, entry: LedgerEntry, categories: Mapping[str, int]) -> Expected:
+    """Return what the checks shall find: a recorded run, and the rows each label should have."""
+    return Expected(
+        schema=entry.table_schema,
+        table_before=spec.table,
+        table_after=spec.table_after,
+        table_oid=entry.table_oid,
+        categories=categories,
+        unvalidated=entry.unvalidated,
+        criteria={str(check): name for check, name in spec.criteria.items()},
+    )
+
+
+def _count(connection: Connection, spec: Spec) -> Present:
     """Count the migrated table; one that lost its column, or is gone, counts as far as it can."""
     table = sql.name(spec.schema_, spec.table_after)
     label: sql.Composable = sql.compose("NULL")
@@ -50,15 +91,16 @@ def count_now(connection: Connection, spec: Spec) -> Present:
     if spec.classify:
         label = sql.compose("{column}::text", column=spec.classify.column)
         expected = spec.classify.label_expression()
-    template: LiteralString = "SELECT {label}, {expected}, count(*) FROM {table} GROUP BY 1, 2"
-    try:
-        query = sql.render(template, label=label, expected=expected, table=table)
-        rows = connection.execute(query.encode()).fetchall()
-    except psycopg.errors.UndefinedColumn:
+    query = sql.render(
+        "SELECT {label}, {expected}, count(*) FROM {table} GROUP BY 1, 2",
+        label=label,
+        expected=expected,
+        table=table,
+    )
+    rows = _rows(connection, query)
+    if rows is None:
         query = sql.render("SELECT NULL, NULL, count(*) FROM {table}", table=table)
-        rows = connection.execute(query.encode()).fetchall()
-    except psycopg.errors.UndefinedTable:
-        rows = []
+        rows = _rows(connection, query) or []
     predicted, categories = Counter[str](), Counter[str]()
     for actual, right, count in rows:
         predicted.update({right: count} if right is not None else {})
@@ -68,21 +110,13 @@ def count_now(connection: Connection, spec: Spec) -> Present:
     )
 
 
-def verify(connection: Connection, spec: Spec, expected: Expected) -> tuple[CheckResult, ...]:
-    """Ask every question in one read-only snapshot; criteria of the user's own come first.
-
-    The connection must be in autocommit mode and outside any transaction.
-    """
-    checks = list(_checks(spec, expected))
-    connection.execute("SET default_transaction_read_only = on")
+def _rows(connection: Connection, query: str) -> list[Any] | None:
+    """Return a query's rows, or None where table or column are not there."""
     try:
-        answers = {text: _ask(connection, text) for text in dict.fromkeys(c.sql for c in checks)}
-        results = [_judge(check, answers[check.sql]) for check in checks]
-        results += model_checks(connection, spec, expected) if spec.models else []
-    finally:
-        connection.execute("RESET default_transaction_read_only")
-    named = set(expected.criteria.values())
-    return tuple(sorted(results, key=lambda r: (r.id not in named, r.id if r.id in named else "")))
+        with connection.transaction():
+            return connection.execute(query.encode()).fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        return None
 
 
 def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
@@ -97,24 +131,26 @@ def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
     )
     yield Check(
         id=expected.check_id("foreign-keys"),
-        title="Every foreign key of the table is validated",
+        title="Every foreign key of the table that was validated still is",
         sql=sql.render(
-            "SELECT coalesce(jsonb_agg(pg_get_constraintdef(oid) ORDER BY conname), '[]')\n"
-            "FROM pg_constraint\n"
-            "WHERE conrelid = {table}::regclass AND contype = 'f' AND NOT convalidated",
+            "SELECT coalesce(jsonb_agg(conname ORDER BY conname), '[]') FROM pg_constraint\n"
+            "WHERE conrelid = {table}::regclass AND contype = 'f' AND NOT convalidated\n"
+            "  AND conname <> ALL (ARRAY[{known}]::text[])",
             table=table,
+            known=sql.values(expected.unvalidated),
         ),
-        expected=list(expected.unvalidated),
+        expected=[],
     )
 
 
 def _ask(connection: Connection, text: str) -> object:
     """Return the one value of a query, or the server's error in words."""
     try:
-        row = connection.execute(text.encode()).fetchone()
+        with connection.transaction():
+            row = connection.execute(text.encode()).fetchone()
+    except (psycopg.errors.QueryCanceled, psycopg.OperationalError):
+        raise  # no answer is not a wrong answer
     except psycopg.Error as error:
-        if connection.closed:
-            raise
         return _Failure(f"error {error.sqlstate}: {error.diag.message_primary}")
     return row[0] if row else None
 
