@@ -39,9 +39,10 @@ WITH RECURSIVE base (attnum, type) AS (
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
 ), exact (attnum, exact_hash) AS (
     -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's
-    -- numbers, float's -0, interval's units, an array's bounds, char's blanks) are hashed as text.
+    -- numbers, float's -0, interval's units, char's blanks) are hashed as text. The bounds of an
+    -- array count for themselves; where its type's name does not show that it is one, it is text.
     SELECT b.attnum, bool_and(
-        t.typtype = 'e' OR t.typtype = 'd' OR t.oid = ANY (ARRAY[
+        t.typtype IN ('e', 'd') OR t.typcategory = 'A' OR t.oid = ANY (ARRAY[
             'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"',
             'bytea', 'uuid', 'date', 'time', 'timestamp', 'timestamptz']::regtype[]))
     FROM base b JOIN pg_type t ON t.oid = b.type GROUP BY 1
@@ -51,9 +52,12 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
        a.attgenerated::text AS generated, a.attidentity::text AS identity,
        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid
              ORDER BY e.enumsortorder) AS labels,
-       exact.exact_hash AND coalesce(l.collisdeterministic, true) AS exact_hash
+       exact.exact_hash AND coalesce(l.collisdeterministic, true)
+           AND (t.typcategory <> 'A' OR format_type(a.atttypid, a.atttypmod) LIKE '%%[]')
+           AS exact_hash
 FROM pg_attribute a
 JOIN exact ON exact.attnum = a.attnum
+JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = %(oid)s

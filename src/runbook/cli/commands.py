@@ -52,7 +52,7 @@ def main() -> None:
 
     \b
     Exit codes: 0 done and checked, 1 a bug, 2 wrong usage, 3 refused before any
-    change, 4 applied but a check failed, 5 rolled back, 6 stopped midway.
+    change, 4 applied but a check failed, 5 rolled back.
     """
 
 

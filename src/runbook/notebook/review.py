@@ -25,6 +25,6 @@ class Review(Planning[ReviewParameters]):
             self.finish(
                 Outcome.SUCCEEDED,
                 f"{self.spec.heading} can run; its plan is {self.plan.sha256}.",
-                "Nothing was changed. Approve the plan by passing its hash as approved_plan to the "
-                "migration.",
+                "Nothing was changed. Approve the plan by passing its hash to the migration "
+                "(--approved-plan).",
             )

@@ -89,7 +89,8 @@ def _missing_table(spec: Spec, catalog: Catalog) -> Finding:
         "If something else migrated it, there is nothing to do here; otherwise check the database "
         "that the URL names."
         if there
-        else "Check that the URL names the right database, and schema and table in the spec.",
+        else "Check that the URL names the right database, and --spec the right migration: this is "
+        f"{spec.name!r}.",
     )
 
 

@@ -59,6 +59,9 @@ def _tally(
 
 def _exact(column: Column) -> sql.Composable:
     """Return a column in a form whose hash tells any two stored values apart."""
+    if column.exact_hash and column.type.endswith("[]"):
+        # An array's own hash leaves out its bounds.
+        return sql.compose("{column}, array_dims({column})", column=column.name)
     if column.exact_hash:
         return sql.name(column.name)
     if column.type.startswith(("character(", "bpchar")):
