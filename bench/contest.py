@@ -30,6 +30,8 @@ class Measured:
     """From the start of its process to the end."""
     database_s: float
     """The database's part: without the client's start and imports."""
+    proof_s: float
+    """What of it were the scans for the proof, which the plan's SQL does without."""
     locked_s: float
     """How long the table was locked exclusively."""
     wal_bytes: int
@@ -40,6 +42,11 @@ class Measured:
     categories: dict[str, int]
     profile: dict[str, Any] = field(default_factory=dict)
     """What the runbook says of its own steps; empty for the plan's SQL."""
+
+    @property
+    def unproved_s(self) -> float:
+        """The database's part without the proof: what both contestants do."""
+        return self.database_s - self.proof_s
 
     @property
     def heap_growth(self) -> float:
@@ -117,6 +124,11 @@ def _measure(databases: Databases, name: str, command: Sequence[str | Path]) -> 
         name=name,
         seconds=ended.seconds,
         database_s=database_s,
+        proof_s=sum(
+            one["duration_ms"] / 1000
+            for one in profile.get("statements", [])
+            if one["title"].startswith("Count and fingerprint")
+        ),
         locked_s=locked_s,
         wal_bytes=wal_after - wal_before,
         before=before,

@@ -19,16 +19,16 @@ def read_census(connection: psycopg.Connection[Any], spec: Spec, table: Table) -
     if spec.classify is None:
         total = _value(connection, sql.render("SELECT count(*) FROM {table}", table=relation))
         return Census(total=total, predicted={}, columns=(), groups=(), group_counts={}, rules=())
-    return _census(spec.classify, _value(connection, census_sql(spec.classify, relation)))
+    return _census(spec.classify, _value(connection, census_sql(spec.classify, table)))
 
 
-def census_sql(classify: Classify, relation: sql.Composable) -> str:
+def census_sql(classify: Classify, table: Table) -> str:
     """Return the query: one scan into groups, everything else counted from these."""
     columns = classify.rule_columns()
     aliases = [f"c{n}" for n in range(1, len(columns) + 1)]
-    texts = (
-        sql.compose('{column}::text COLLATE "C" AS {alias}', column=column, alias=alias)
-        for column, alias in zip(columns, aliases, strict=True)
+    grouped = (
+        sql.compose("{column} AS {alias}", column=_groupable(table, name), alias=alias)
+        for name, alias in zip(columns, aliases, strict=True)
     )
     matches = [
         *(sql.compose("({p}) IS TRUE", p=rule.when.predicate()) for rule in classify.rules),
@@ -36,14 +36,23 @@ def census_sql(classify: Classify, relation: sql.Composable) -> str:
     ]
     return sql.render(
         _CENSUS,
-        table=relation,
+        table=sql.name(table.schema, table.name),
         label=classify.label_expression(),
         aliases=sql.names(aliases),
-        texts=sql.join(", ", texts),
+        grouped=sql.join(", ", grouped),
+        texts=sql.join(", ", (sql.compose("{alias}::text", alias=alias) for alias in aliases)),
         places=sql.values(range(1, len(columns) + 3)),
         matches=sql.join(", ", matches),
         limit=sql.value(GROUPS_PER_LABEL),
     )
+
+
+def _groupable(table: Table, name: str) -> sql.Composable:
+    """Return a column as it can be grouped; a type without equality goes as text."""
+    column = table.column(name)
+    if column is not None and column.exact_hash:
+        return sql.name(name)
+    return sql.compose('{column}::text COLLATE "C"', column=name)
 
 
 def _census(classify: Classify, answer: dict[str, Any]) -> Census:
@@ -76,10 +85,10 @@ def _value(connection: psycopg.Connection[Any], query: str) -> Any:
 
 _CENSUS = """\
 WITH groups AS MATERIALIZED (
-    SELECT label, ARRAY[{aliases}] AS values, matches, array_position(matches, true) AS rule,
+    SELECT label, ARRAY[{texts}] AS values, matches, array_position(matches, true) AS rule,
            n AS rows, row_number() OVER (PARTITION BY label ORDER BY n DESC, {aliases}) AS place
     FROM (
-        SELECT {label} AS label, {texts}, ARRAY[{matches}] AS matches, count(*) AS n
+        SELECT {label} AS label, {grouped}, ARRAY[{matches}] AS matches, count(*) AS n
         FROM {table} GROUP BY {places}
     ) AS counted
 )

@@ -63,8 +63,10 @@ def _execute(step: str, parameters: dict[str, Any]) -> "Archived":
     import logging
     import warnings
 
-    # Papermill logs to standard error what the report holds anyway.
+    # Papermill logs to standard error what the report holds anyway; tornado, that a socket was
+    # closed while the kernel was shut down.
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import papermill

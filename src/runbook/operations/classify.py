@@ -267,12 +267,16 @@ class Classify(Operation):
 
     # -- afterwards --------------------------------------------------------------------------
 
+    def rows_query(self, relation: sql.Composable) -> str:
+        """Return the query on the migrated rows: what they have, and what the rules give them now.
+
+        Its one value holds `distribution` and `predicted` (label → rows), `unclassified` and
+        `differing`, all from one scan.
+        """
+        return sql.render(_ROWS, table=relation, column=self.column, given=self.label_expression())
+
     def checks(self, expected: Expected) -> Iterator[Check]:
-        parts: dict[str, sql.Composable | str] = {
-            "table": expected.relation,
-            "column": self.column,
-        }
-        rows = sql.render(_ROWS, label=self.label_expression(), **parts)
+        rows = self.rows_query(expected.relation)
         yield Check(
             id=expected.check_id("complete"),
             title=f"Every row has a {self.column}: total = categorised, and no NULL",
@@ -316,18 +320,22 @@ def _assignments(names: tuple[str, ...]) -> sql.Composable:
 
 
 _ROWS = """\
+WITH counted AS (
+    SELECT {column}::text AS label,
+    {given} AS given, count(*) AS n
+    FROM {table} GROUP BY 1, 2
+)
 SELECT jsonb_build_object(
     'unclassified', jsonb_build_object(
-        'total minus categorised', coalesce(sum(n) - sum(n) FILTER (WHERE label IS NOT NULL), 0),
+        'total minus categorised',
+        coalesce(sum(n), 0) - coalesce(sum(n) FILTER (WHERE label IS NOT NULL), 0),
         'null', coalesce(sum(n) FILTER (WHERE label IS NULL), 0)),
-    'distribution', coalesce(jsonb_object_agg(coalesce(label, 'NULL'), n), '{{}}'),
-    'differing', coalesce(sum(differing), 0))
-FROM (
-    SELECT {column}::text AS label, count(*) AS n, count(*) FILTER (
-        WHERE {column}::text IS DISTINCT FROM
-    {label}) AS differing
-    FROM {table} GROUP BY 1
-) AS categories"""
+    'distribution', (SELECT coalesce(jsonb_object_agg(coalesce(label, 'NULL'), n), '{{}}')
+                     FROM (SELECT label, sum(n) AS n FROM counted GROUP BY 1) AS l),
+    'predicted', (SELECT coalesce(jsonb_object_agg(given, n), '{{}}')
+                  FROM (SELECT given, sum(n) AS n FROM counted GROUP BY 1) AS g),
+    'differing', coalesce(sum(n) FILTER (WHERE label IS DISTINCT FROM given), 0))
+FROM counted"""
 
 _COLUMN = """\
 SELECT jsonb_build_object(

@@ -61,7 +61,11 @@ def _exact(column: Column) -> sql.Composable:
     """Return a column in a form whose hash tells any two stored values apart."""
     if column.exact_hash and column.type.endswith("[]"):
         # An array's own hash leaves out its bounds.
-        return sql.compose("{column}, array_dims({column})", column=column.name)
+        return sql.compose(
+            "{column}, CASE WHEN array_ndims({column}) <> 1 OR array_lower({column}, 1) <> 1 "
+            "THEN array_dims({column}) END",
+            column=column.name,
+        )
     if column.exact_hash:
         return sql.name(column.name)
     if column.type.startswith(("character(", "bpchar")):

@@ -1,8 +1,7 @@
 """The checks: questions to the database after the change, each with its SQL and its answer."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -24,10 +23,10 @@ class Present:
     """The migrated table as it is now."""
 
     total: int
-    predicted: Mapping[str, int]
+    predicted: Mapping[str, int] = field(default_factory=dict)
     """Rows per label as the rules give them now. What was recorded cannot be expected at a later
     time: the application goes on writing."""
-    categories: Mapping[str, int]
+    categories: Mapping[str, int] = field(default_factory=dict)
     """Rows per label as they stand in the table."""
 
 
@@ -47,12 +46,21 @@ def verify(connection: Connection, spec: Spec, entry: LedgerEntry) -> Verified:
     come after it. Criteria of the user's own come first. The connection must be in autocommit mode
     and outside any transaction.
     """
+    relation, answers = sql.name(spec.schema_, spec.table_after), dict[str, object]()
     with snapshot(connection):
         connection.execute(for_reading(spec.schema_).encode())
-        present = _count(connection, spec)
+        if spec.classify:
+            rows = spec.classify.rows_query(relation)
+            answers[rows] = _ask(connection, rows)
+            present = _present(answers[rows])
+        if not spec.classify or present is None:
+            total = _ask(connection, sql.render("SELECT count(*) FROM {table}", table=relation))
+            present = Present(total=total if isinstance(total, int) else 0)
         expected = _expected_of(spec, entry, present.predicted)
         checks = list(_checks(spec, expected))
-        answers = {text: _ask(connection, text) for text in dict.fromkeys(c.sql for c in checks)}
+        for check in checks:
+            if check.sql not in answers:
+                answers[check.sql] = _ask(connection, check.sql)
     results = [_judge(check, answers[check.sql]) for check in checks]
     if spec.models:
         results += _ask_models(connection, spec, expected)
@@ -83,40 +91,14 @@ def _expected_of(spec: Spec, entry: LedgerEntry, categories: Mapping[str, int]) 
     )
 
 
-def _count(connection: Connection, spec: Spec) -> Present:
-    """Count the migrated table; one that lost its column, or is gone, counts as far as it can."""
-    table = sql.name(spec.schema_, spec.table_after)
-    label: sql.Composable = sql.compose("NULL")
-    expected: sql.Composable = label
-    if spec.classify:
-        label = sql.compose("{column}::text", column=spec.classify.column)
-        expected = spec.classify.label_expression()
-    query = sql.render(
-        "SELECT {label}, {expected}, count(*) FROM {table} GROUP BY 1, 2",
-        label=label,
-        expected=expected,
-        table=table,
-    )
-    rows = _rows(connection, query)
-    if rows is None:
-        query = sql.render("SELECT NULL, NULL, count(*) FROM {table}", table=table)
-        rows = _rows(connection, query) or []
-    predicted, categories = Counter[str](), Counter[str]()
-    for actual, right, count in rows:
-        predicted.update({right: count} if right is not None else {})
-        categories.update({actual: count} if actual is not None else {})
-    return Present(
-        total=sum(count for _, _, count in rows), predicted=predicted, categories=categories
-    )
-
-
-def _rows(connection: Connection, query: str) -> list[Any] | None:
-    """Return a query's rows, or None where table or column are not there."""
-    try:
-        with connection.transaction():
-            return connection.execute(query.encode()).fetchall()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+def _present(answer: object) -> Present | None:
+    """Return what the query on the rows counted, or None where it could not be answered."""
+    if not isinstance(answer, dict):
         return None
+    had = {label: rows for label, rows in answer["distribution"].items() if label != "NULL"}
+    return Present(
+        total=sum(answer["predicted"].values()), predicted=answer["predicted"], categories=had
+    )
 
 
 def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
