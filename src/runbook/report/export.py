@@ -43,7 +43,7 @@ def _summary(record: Record) -> str:
         tiles.append(("checks passed", f"{sum(c['passed'] for c in checks)} of {len(checks)}"))
     warnings = sum(finding["level"] == "warning" for finding in record.findings)
     if warnings:
-        tiles.append(("warnings, see Findings", str(warnings)))
+        tiles.append(("warnings", str(warnings)))
     if record.step == "migrate" and record.plan:
         tiles.append(("plan approved", "yes" if record.plan.approved else "not named"))
     if record.locked_ms is not None:
