@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from runbook.cli.options import (
     target_options,
 )
 from runbook.errors import RunbookError
+
+if TYPE_CHECKING:
+    from runbook.record import Record
 
 
 class _Group(click.Group):
@@ -61,7 +64,8 @@ def _run(step: str, options: dict[str, Any]) -> None:
     as_json = options.pop("as_json")
     options.pop("debug")
     options["database_url"] = database_reference(options["database_url"])
-    click.get_current_context().exit(run_step(step, options, as_json=as_json))
+    archived = run_step(step, options, as_json=as_json)
+    click.get_current_context().exit(archived.record.exit_code)
 
 
 @main.command()
@@ -132,13 +136,16 @@ def demo(reports: str, fresh: bool, debug: bool) -> None:
         "lock_budget_ms": 1_000,
         "statement_timeout_ms": 3_600_000,
     }
-    steps: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("review", planning),
-        ("migrate", planning | {"approved_plan": ""}),
-        ("verify", {}),
-    )
-    for step, more in steps:
-        code = run_step(step, common | more)
-        click.echo()
-        if code:
-            click.get_current_context().exit(code)
+    reviewed = _demo_step("review", common | planning)
+    approved = reviewed.plan.sha256 if reviewed.plan else ""
+    _demo_step("migrate", common | planning | {"approved_plan": approved})
+    _demo_step("verify", common)
+
+
+def _demo_step(step: str, parameters: dict[str, Any]) -> "Record":
+    """Run a step of the demo; end the command where it did not succeed."""
+    record = run_step(step, parameters).record
+    click.echo()
+    if record.exit_code:
+        click.get_current_context().exit(record.exit_code)
+    return record

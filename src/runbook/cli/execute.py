@@ -32,8 +32,8 @@ def notebook_path(step: str) -> Path:
     raise RunbookError(f"The notebook {NOTEBOOKS[step]} is missing.", "Install the package again.")
 
 
-def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) -> int:
-    """Run a step's notebook, tell how it ended, and return the exit code.
+def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) -> "Archived":
+    """Run a step's notebook, tell how it ended, and return what came of it.
 
     What is wrong before a kernel is needed (spec, URL, connection) is raised at once.
     """
@@ -43,7 +43,7 @@ def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) ->
         content = archived.record.model_dump(mode="json", exclude={"plan_sql"})
         click.echo(json.dumps(content | {"bundle": str(archived.bundle or "")}, ensure_ascii=False))
     tell(archived, error=as_json)
-    return archived.record.exit_code
+    return archived
 
 
 def _check_first(parameters: dict[str, Any]) -> None:

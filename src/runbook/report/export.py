@@ -45,7 +45,7 @@ def _summary(record: Record) -> str:
     if warnings:
         tiles.append(("warnings", str(warnings)))
     if record.step == "migrate" and record.plan:
-        tiles.append(("plan approved", "yes" if record.plan.approved else "not named"))
+        tiles.append(("plan approved", "yes" if record.plan.approved else "no"))
     if record.locked_ms is not None:
         tiles.append(("table locked", f"{record.locked_ms:,.0f} ms"))
     place = record.database
