@@ -98,10 +98,9 @@ def _missed_bounds(plan: Measured, runbook: Measured, setup: Setup) -> list[str]
             "in the real table's shares (without --share)"
         )
         return []
-    ratio = plan.unproved_s / runbook.unproved_s
+    ratio = plan.database_s / runbook.database_s
     bounds = {
-        f"time ratio without the proof {ratio:.1f} ≥ {LEAST_TIME_RATIO:.0f}": ratio
-        >= LEAST_TIME_RATIO,
+        f"time ratio {ratio:.1f} ≥ {LEAST_TIME_RATIO:.0f}": ratio >= LEAST_TIME_RATIO,
         f"heap growth {runbook.heap_growth:.1%} ≤ {MOST_HEAP_GROWTH:.0%}": (
             runbook.heap_growth <= MOST_HEAP_GROWTH
         ),
