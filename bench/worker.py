@@ -20,7 +20,7 @@ from runbook.plan import Options, blockers, build_plan, review
 from runbook.plan.script import script
 from runbook.run import apply_atomic
 from runbook.spec import load_spec
-from runbook.verify import verify
+from runbook.verify import Counted, verify
 
 _timings_ms: dict[str, float] = {}
 
@@ -52,7 +52,7 @@ def main(conninfo: str) -> None:
             entry = read_catalog(connection, spec).applied
             assert entry is not None
         with _timed("ask the checks"):
-            results = verify(connection, spec, entry).results
+            results = verify(connection, spec, entry, Counted.of(applied)).results
     failed = [result.id for result in results if not result.passed]
     print(
         json.dumps(

@@ -74,14 +74,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A question whose SQL returns exactly one value, and the answer that is expected."""
+    """A question whose SQL returns one value or counts the rows, and the answer expected."""
 
     id: str
     title: str
     sql: str
     part: str | None = None
-    """The key of the answer that it is about, where several checks ask the same SQL: that is asked
-    once, so they speak of the same moment, and cost one scan."""
+    """What it asks of the counted rows, which are counted once: so the checks on rows speak of the
+    same moment and cost one scan. None where the SQL's one value is the answer."""
     expected: object
     """Anything that JSON holds; `observed` must be equal to it."""
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from runbook.spec import load_spec
+from runbook.verify import Counted, verify
 from tests.conftest import Cluster, Database
-from tests.migrating import check, migrate
+from tests.migrating import catalog_of, check, migrate
 
 SIX = ["SCHEMA-01", "SCHEMA-02", "SCHEMA-03", "SCHEMA-04", "SCHEMA-05", "distribution"]
 
@@ -84,3 +86,29 @@ def test_a_role_that_may_only_read_can_verify(migrated: Database) -> None:
     as_auditor = replace(migrated, conninfo=f"{migrated.conninfo} user=auditor")
     assert all(result.passed for result in check(as_auditor).values())
     migrated.execute("DROP OWNED BY auditor", "DROP ROLE auditor")
+
+
+def test_after_a_run_the_checks_on_rows_are_answered_by_what_it_counted_under_its_lock(
+    newest: Cluster,
+) -> None:
+    database, spec = newest.sample(), load_spec("llamalog")
+    applied = migrate(database)
+    counted = Counted.of(applied)
+    entry = catalog_of(database).applied
+    assert entry is not None
+    with database.connect() as connection:
+        verified = verify(connection, spec, entry, counted)
+        rows = [result for result in verified.results if result.sql == applied.tally_sql]
+        assert [result.id for result in rows] == ["SCHEMA-05", "distribution", "rules"]
+        assert all(result.passed for result in verified.results)
+        assert rows[1].observed == dict(applied.after.categories)
+        # Whoever counts afresh gets the same answers.
+        afresh = {result.id: result for result in verify(connection, spec, entry).results}
+        assert [afresh[result.id].observed for result in rows] == [r.observed for r in rows]
+        for wrong in (
+            replace(counted, total=counted.total + 1),
+            replace(counted, differing=1),
+            replace(counted, categories={**counted.categories, "CACHED": 0, "FAILED": 1}),
+        ):
+            assert not all(r.passed for r in verify(connection, spec, entry, wrong).results)
+    newest.drop(database)

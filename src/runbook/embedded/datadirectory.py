@@ -81,18 +81,26 @@ def write_settings(directory: Path, content: bytes, account: Account) -> None:
 
 
 def create(
-    directory: Path, binaries: Path, account: Account, *, content: bytes, lock: int, durable: bool
+    directory: Path,
+    binaries: Path,
+    account: Account,
+    *,
+    content: bytes,
+    lock: int,
+    durable: bool,
+    checksums: bool,
 ) -> None:
     """Make the data directory, with `content` as its settings file.
 
     initdb inherits the lock descriptor: if this process is killed, the next one waits for
-    initdb's end too. `durable` is whether everything is written to disk before this returns.
+    initdb's end too. `durable` is whether everything is written to disk before this returns,
+    `checksums` whether pages get checksums whatever initdb's own default.
     Raises EmbeddedError with initdb's last lines if it fails.
     """
     partial = directory.parent / f"{directory.name}.partial-{secrets.token_hex(4)}"
     _make_folder(partial, account)
     try:
-        _initdb(partial, binaries, account, lock=lock, durable=durable)
+        _initdb(partial, binaries, account, lock=lock, durable=durable, checksums=checksums)
         with (partial / "postgresql.conf").open("a") as file:
             file.write(f"\ninclude '{SETTINGS_FILE}'\n")
         write_settings(partial, content, account)
@@ -149,7 +157,15 @@ def _make_folder(folder: Path, account: Account) -> None:
             os.close(descriptor)
 
 
-def _initdb(folder: Path, binaries: Path, account: Account, *, lock: int, durable: bool) -> None:
+def _initdb(
+    folder: Path,
+    binaries: Path,
+    account: Account,
+    *,
+    lock: int,
+    durable: bool,
+    checksums: bool,
+) -> None:
     arguments: list[str | Path] = [
         binaries / "initdb",
         f"--pgdata={folder}",
@@ -158,9 +174,10 @@ def _initdb(folder: Path, binaries: Path, account: Account, *, lock: int, durabl
         "--auth-host=scram-sha-256",
         "--encoding=UTF8",
         "--no-locale",
-        "--data-checksums",
         "--no-instructions",
     ]
+    if checksums:
+        arguments.append("--data-checksums")
     if not durable:
         arguments.append("--no-sync")
     with account.popen(arguments, pass_fds=[lock]) as process:

@@ -49,19 +49,22 @@ class Server:
         settings: Mapping[str, str] | None = None,
         password: str | None = None,
         port: int | None = None,
+        checksums: bool = True,
     ) -> None:
         """Name a server; nothing is made or started.
 
         `binaries` is the folder with PostgreSQL's programs, by default those of the wheel, of
         the version that the data directory has. `settings` are further PostgreSQL settings.
         With a `password` the superuser can also come by TCP on 127.0.0.1, at `port` or at a
-        free one; without, `port` only names the socket.
+        free one; without, `port` only names the socket. Pages have checksums, unless `checksums`
+        leaves that to initdb (whose default is yes from PostgreSQL 18 on).
         """
         self.directory = Path(directory).resolve()
         self._binaries = None if binaries is None else Path(binaries).resolve()
         self._settings = dict(settings or {})
         self._password = password
         self._port = port
+        self._checksums = checksums
         self._mutex = threading.RLock()
         self._holds = 0
         self._lease: Lease | None = None
@@ -219,7 +222,13 @@ class Server:
             if major is None:
                 durable = self._settings.get("fsync") != "off"
                 datadirectory.create(
-                    self.directory, binaries, account, content=content, lock=lock, durable=durable
+                    self.directory,
+                    binaries,
+                    account,
+                    content=content,
+                    lock=lock,
+                    durable=durable,
+                    checksums=self._checksums,
                 )
                 major = program_major
             else:

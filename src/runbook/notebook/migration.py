@@ -10,6 +10,7 @@ from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
 from runbook.report import html
 from runbook.run import Applied, Course, apply_atomic
+from runbook.verify import Counted
 from runbook.vocabulary import Statement
 
 
@@ -135,12 +136,17 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 self.show(category_chart(self.spec.heading, total, labels, counts.after.categories))
 
     def verify(self) -> None:
-        """Ask every check, in a connection of its own after the commit."""
+        """Ask every check, in a connection of its own after the commit.
+
+        The rows were counted under the lock, by the transaction's last statement: counting them
+        once more would say nothing about the run, since the application writes again.
+        """
         with self._timed("verify"):
             self.read_after()
-            present = self.ask()
             if self._applied is None:
-                self.note_present(present)
+                self.note_rows(self.ask())
+            else:
+                self.ask(Counted.of(self._applied))
 
     def read_after(self) -> None:
         """Read the catalog again where this run changed it."""

@@ -7,7 +7,7 @@ from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import Parameters, VerifyParameters
 from runbook.record import CountAfter, Counts
 from runbook.report import html
-from runbook.verify import Present, verify
+from runbook.verify import Counted, verify
 from runbook.vocabulary import CheckResult
 
 P = TypeVar("P", bound=Parameters)
@@ -16,19 +16,20 @@ P = TypeVar("P", bound=Parameters)
 class Checking(Session[P]):
     """A notebook that asks the checks."""
 
-    def ask(self) -> Present:
-        """Ask every check, note the answers and show them; return what was counted."""
-        verified = verify(self.connection, self.spec, self.entry())
+    def ask(self, counted: Counted | None = None) -> Counted:
+        """Ask every check, note the answers and show them; return the rows as counted, here or,
+        as `counted`, by the run itself."""
+        verified = verify(self.connection, self.spec, self.entry(), counted)
         self.record.checks = [vars(result).copy() for result in verified.results]
         self.show(_checks(verified.results))
-        return verified.present
+        return verified.rows
 
-    def note_present(self, present: Present) -> None:
+    def note_rows(self, counted: Counted) -> None:
         """Note the rows as they are now, beside what the rules give."""
         none = dict.fromkeys(self.spec.classify.labels if self.spec.classify else (), 0)
         self.record.counts = Counts(
-            predicted=none | dict(present.predicted),
-            after=CountAfter(total=present.total, categories=none | dict(present.categories)),
+            predicted=none | dict(counted.predicted),
+            after=CountAfter(total=counted.total, categories=none | dict(counted.categories)),
         )
 
     def judge(self, outcome: Outcome, message: str) -> None:
@@ -58,7 +59,7 @@ class Verification(Checking[VerifyParameters]):
     def verify(self) -> None:
         """Ask every check."""
         with self._timed("verify"):
-            self.note_present(self.ask())
+            self.note_rows(self.ask())
 
     def conclude(self) -> None:
         """Publish the result."""

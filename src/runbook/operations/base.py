@@ -44,6 +44,10 @@ class Expected:
     table_before: str
     table_after: str
     table_oid: int
+    rows_sql: str
+    """The query by which the rows were counted."""
+    total: int
+    """How many rows it counted."""
     categories: Mapping[str, int]
     """Rows that each label should have."""
     unvalidated: tuple[str, ...]

@@ -31,29 +31,36 @@ def tally_before(table: Table, classify: Classify | None) -> str:
 def tally_after(table: Table, name: str, classify: Classify | None) -> str:
     """Return the query over the changed table: rows and hashes per label that the rows have, and
     how many of them the rules would now label differently."""
-    label, wrong = sql.compose("NULL"), sql.compose("0")
-    if classify:
-        label = sql.compose("{column}::text", column=classify.column)
-        wrong = sql.compose(
-            "count(*) FILTER (WHERE {label} IS DISTINCT FROM\n    {expected})",
-            label=label,
-            expected=classify.label_expression(),
-        )
-    return _tally(table, sql.name(table.schema, name), label, wrong)
+    relation = sql.name(table.schema, name)
+    if classify is None:
+        return _tally(table, relation, sql.compose("NULL"), sql.compose("0"))
+    wrong = sql.compose(
+        "count(*) FILTER (WHERE {column} IS DISTINCT FROM\n    {expected})",
+        column=classify.column,
+        expected=classify.label_expression(sql.name(table.schema, classify.type)),
+    )
+    label = sql.compose("{column}::text", column=classify.column)
+    # By the column, and not by its text: that would be made once a row and not once a label.
+    return _tally(table, relation, label, wrong, grouping=sql.name(classify.column))
 
 
 def _tally(
-    table: Table, relation: sql.Composable, label: sql.Composable, wrong: sql.Composable
+    table: Table,
+    relation: sql.Composable,
+    label: sql.Composable,
+    wrong: sql.Composable,
+    grouping: sql.Composable | None = None,
 ) -> str:
     return sql.render(
         "SELECT {label} AS label, count(*) AS rows, {wrong} AS wrong,\n"
         "    coalesce(sum(hash_numeric_extended(\n"
         "        hash_record_extended(ROW({columns}), 0)::numeric, 0)), 0) AS hashes\n"
-        "FROM {table} GROUP BY 1",
+        "FROM {table} GROUP BY {grouping}",
         label=label,
         wrong=wrong,
         columns=sql.join(", ", (_exact(column) for column in table.columns)),
         table=relation,
+        grouping=grouping or sql.raw("1"),
     )
 
 

@@ -34,6 +34,8 @@ class Applied:
     statements: tuple[Executed, ...]
     before: Tally
     after: Tally
+    tally_sql: str
+    """The query that `after` is the answer to: the last statement under the lock."""
     proof: Proof
     locked_ms: float
     """How long the table was locked against the application."""
@@ -87,6 +89,7 @@ class _AtomicRun:
             statements=course.statements(),
             before=course.tallies[Role.TALLY_BEFORE],
             after=course.tallies[Role.TALLY_AFTER],
+            tally_sql=self.plan.statements[-1].sql,
             proof=proof,
             locked_ms=course.locked_ms,
         )

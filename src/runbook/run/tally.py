@@ -13,6 +13,7 @@ class Tally:
 
     rows: int
     categories: Mapping[str, int]
+    """Rows per label; those without one are left out."""
     fingerprint: str
     """The sum of all rows' hashes, in decimal."""
     wrong: int

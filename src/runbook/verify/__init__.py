@@ -1,5 +1,6 @@
 """Verification: the checks, asked right after the run or at any later time."""
 
-from runbook.verify.checks import Present, Verified, verify
+from runbook.verify.checks import Verified, verify
+from runbook.verify.rows import Counted
 
-__all__ = ["Present", "Verified", "verify"]
+__all__ = ["Counted", "Verified", "verify"]

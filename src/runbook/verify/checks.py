@@ -1,7 +1,7 @@
 """The checks: questions to the database after the change, each with its SQL and its answer."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -12,61 +12,43 @@ from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
 from runbook.settings import for_reading
 from runbook.spec import Spec
+from runbook.verify.ask import Failure, ask
 from runbook.verify.models import model_checks
+from runbook.verify.rows import Counted, count_rows
 from runbook.vocabulary import Check, CheckResult
 
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Present:
-    """The migrated table as it is now."""
-
-    total: int
-    predicted: Mapping[str, int] = field(default_factory=dict)
-    """Rows per label as the rules give them now. What was recorded cannot be expected at a later
-    time: the application goes on writing."""
-    categories: Mapping[str, int] = field(default_factory=dict)
-    """Rows per label as they stand in the table."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Verified:
     """What the database answered."""
 
-    present: Present
+    rows: Counted
     results: tuple[CheckResult, ...]
 
 
-def verify(connection: Connection, spec: Spec, entry: LedgerEntry) -> Verified:
-    """Count the migrated table and ask every check of a recorded run.
+def verify(
+    connection: Connection, spec: Spec, entry: LedgerEntry, counted: Counted | None = None
+) -> Verified:
+    """Ask every check of a recorded run.
 
-    All of it in one read-only snapshot, so that an application that goes on writing makes no
-    difference between what is counted and what is asked; only the models, which SQLAlchemy asks,
-    come after it. Criteria of the user's own come first. The connection must be in autocommit mode
-    and outside any transaction.
+    The rows are counted here, unless `counted` says what the run itself counted in its last
+    statement. Everything is asked in one read-only snapshot, so that an application that goes on
+    writing makes no difference between what is counted and what is asked; only the models, which
+    SQLAlchemy asks, come after it. Criteria of the user's own come first. The connection must be
+    in autocommit mode and outside any transaction.
     """
-    relation, answers = sql.name(spec.schema_, spec.table_after), dict[str, object]()
     with snapshot(connection):
         connection.execute(for_reading(spec.schema_).encode())
-        if spec.classify:
-            rows = spec.classify.rows_query(relation)
-            answers[rows] = _ask(connection, rows)
-            present = _present(answers[rows])
-        if not spec.classify or present is None:
-            total = _ask(connection, sql.render("SELECT count(*) FROM {table}", table=relation))
-            present = Present(total=total if isinstance(total, int) else 0)
-        expected = _expected_of(spec, entry, present.predicted)
-        checks = list(_checks(spec, expected))
-        for check in checks:
-            if check.sql not in answers:
-                answers[check.sql] = _ask(connection, check.sql)
-    results = [_judge(check, answers[check.sql]) for check in checks]
+        counted = counted or count_rows(connection, spec)
+        expected = _expected_of(spec, entry, counted)
+        results = [_judge(check, connection, counted) for check in _checks(spec, expected)]
     if spec.models:
         results += _ask_models(connection, spec, expected)
     named = set(expected.criteria.values())
     results.sort(key=lambda r: (r.id not in named, r.id if r.id in named else ""))
-    return Verified(present=present, results=tuple(results))
+    return Verified(rows=counted, results=tuple(results))
 
 
 def _ask_models(connection: Connection, spec: Spec, expected: Expected) -> list[CheckResult]:
@@ -78,26 +60,18 @@ def _ask_models(connection: Connection, spec: Spec, expected: Expected) -> list[
         connection.execute("RESET default_transaction_read_only")
 
 
-def _expected_of(spec: Spec, entry: LedgerEntry, categories: Mapping[str, int]) -> Expected:
+def _expected_of(spec: Spec, entry: LedgerEntry, counted: Counted) -> Expected:
     """Return what the checks shall find: a recorded run, and the rows each label should have."""
     return Expected(
         schema=entry.table_schema,
         table_before=spec.table,
         table_after=spec.table_after,
         table_oid=entry.table_oid,
-        categories=categories,
+        rows_sql=counted.sql,
+        total=counted.total,
+        categories=counted.predicted,
         unvalidated=entry.unvalidated,
         criteria={str(check): name for check, name in spec.criteria.items()},
-    )
-
-
-def _present(answer: object) -> Present | None:
-    """Return what the query on the rows counted, or None where it could not be answered."""
-    if not isinstance(answer, dict):
-        return None
-    had = {label: rows for label, rows in answer["distribution"].items() if label != "NULL"}
-    return Present(
-        total=sum(answer["predicted"].values()), predicted=answer["predicted"], categories=had
     )
 
 
@@ -125,32 +99,20 @@ def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
     )
 
 
-def _ask(connection: Connection, text: str) -> object:
-    """Return the one value of a query, or the server's error in words."""
-    try:
-        with connection.transaction():
-            row = connection.execute(text.encode()).fetchone()
-    except (psycopg.errors.QueryCanceled, psycopg.OperationalError):
-        raise  # no answer is not a wrong answer
-    except psycopg.Error as error:
-        return _Failure(f"error {error.sqlstate}: {error.diag.message_primary}")
-    return row[0] if row else None
-
-
-class _Failure(str):
-    """What the server said instead of an answer; equal to nothing that is expected."""
-
-
-def _judge(check: Check, answer: object) -> CheckResult:
-    """Compare an answer, or the part of it that the check is about, with what was expected."""
-    observed = answer
-    if check.part is not None and isinstance(answer, dict):
-        observed = answer[check.part]
+def _judge(check: Check, connection: Connection, counted: Counted) -> CheckResult:
+    """Ask a check, or take its answer from the counted rows, and compare it with the expected."""
+    observed = _value(connection, check.sql) if check.part is None else counted.answer(check.part)
     return CheckResult(
         id=check.id,
         title=check.title,
         sql=check.sql,
         expected=check.expected,
         observed=observed,
-        passed=not isinstance(observed, _Failure) and observed == check.expected,
+        passed=not isinstance(observed, Failure) and observed == check.expected,
     )
+
+
+def _value(connection: Connection, query: str) -> object:
+    """Return the one value of a query, or what the server said instead."""
+    found = ask(connection, query)
+    return found if isinstance(found, Failure) else found[0][0] if found else None
