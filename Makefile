@@ -52,7 +52,8 @@ lab: .venv-lab/installed ## Open the notebooks in JupyterLab, in an environment 
 	@touch $@
 
 lock: $(VENV)/installed ## Resolve pyproject.toml into requirements.txt anew
-	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --all-extras --group dev \
+	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --extra embedded --extra s3 \
+	  --extra pdf --group dev \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade -o requirements.txt
 
 clean: ## Remove what the targets above made, reports excepted

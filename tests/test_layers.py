@@ -40,8 +40,8 @@ ALONE = {
     "matplotlib": ("report/",),
     "IPython": ("report/", "notebook/"),
     "nbconvert": ("report/",),
-    "nbformat": ("report/", "engine.py"),
-    "papermill": ("engine.py", "cli/execute.py"),
+    "nbformat": ("report/", "engine/"),
+    "papermill": ("engine/", "cli/execute.py"),
     "sqlalchemy": ("models/", "verify/models.py", "record.py"),
     "click": ("cli/",),
 }

@@ -12,7 +12,7 @@ from runbook.errors import RunbookError
 from runbook.report.numbers import share
 
 if TYPE_CHECKING:
-    from runbook.engine import Archived
+    from runbook.engine.archiving import Archived
 
 _NAME_WIDTH = 14
 
