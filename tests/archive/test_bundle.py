@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runbook.archive.bundle import write_bundle
+from runbook.archive.folder import FolderStore
+from runbook.archive.store import ArchiveError
 from runbook.errors import Outcome
 from runbook.record import Record, now
 from tests.cli.test_refusals import run
@@ -24,18 +27,19 @@ FILES = {"report.html": b"<p>\xc3\xa9</p>", "report.ipynb": b"{}", "plan.sql": b
 
 WRITER = """
 import sys
-from pathlib import Path
 from runbook.archive.bundle import write_bundle
+from runbook.archive.store import open_store
 from runbook.errors import Outcome
 from runbook.record import Record, now
 
+store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(int(sys.argv[2])):
     record = Record(run_id=f"{sys.argv[3]}-{n}", migration="m", step="migrate", started_at=now())
     record.end(Outcome.SUCCEEDED, "Done.")
     names = ("report.html", "report.ipynb", "plan.sql")
-    write_bundle(Path(sys.argv[1]), record, dict.fromkeys(names, bytes(int(sys.argv[4]))))
+    write_bundle(store, record, dict.fromkeys(names, bytes(int(sys.argv[4]))))
 """
 
 
@@ -45,6 +49,11 @@ def record(name: str = "run", finished_at: str | None = None) -> Record:
     made.end(Outcome.SUCCEEDED, "Done.")
     made.finished_at = finished_at or made.finished_at
     return made
+
+
+def write(folder: Path, made: Record, files: Mapping[str, bytes]) -> Path:
+    """Archive a bundle in a folder; return the bundle's folder."""
+    return Path(write_bundle(FolderStore(folder), made, files).location)
 
 
 def visible(folder: Path) -> set[str]:
@@ -78,7 +87,7 @@ def chain(folder: Path) -> list[str]:
 
 
 def test_the_manifest_has_the_size_and_hash_of_every_other_file(tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path, record(), FILES)
+    bundle = write(tmp_path, record(), FILES)
     listed = json.loads((bundle / "manifest.json").read_text("utf-8"))["files"]
     assert listed == [
         {
@@ -93,7 +102,7 @@ def test_the_manifest_has_the_size_and_hash_of_every_other_file(tmp_path: Path) 
 
 
 def test_a_bundle_can_be_read_by_others(tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path, record(), FILES)
+    bundle = write(tmp_path, record(), FILES)
     assert bundle.stat().st_mode & 0o777 == 0o755
 
 
@@ -102,11 +111,11 @@ def test_a_failure_before_all_is_on_disk_leaves_nothing(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each forcing to disk in turn fails: three files, the manifest, the folder."""
-    first = write_bundle(tmp_path, record("first"), FILES)
+    first = write(tmp_path, record("first"), FILES)
     before = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     _fail_at(place, monkeypatch)
-    with pytest.raises(OSError, match="No space left"):
-        write_bundle(tmp_path, record("second"), FILES)
+    with pytest.raises(ArchiveError, match="No space left"):
+        write(tmp_path, record("second"), FILES)
     monkeypatch.undo()
     assert visible(tmp_path) == {first.name, "index.html"} and left_over(tmp_path) == set()
     assert before == {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -116,15 +125,14 @@ def test_a_failure_before_all_is_on_disk_leaves_nothing(
 def test_a_failure_after_that_leaves_a_whole_bundle(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_bundle(tmp_path, record("first"), FILES)
+    write(tmp_path, record("first"), FILES)
     _fail_at(place, monkeypatch)
-    with pytest.raises(OSError, match="No space left"):
-        write_bundle(tmp_path, record("second"), FILES)
+    write(tmp_path, record("second"), FILES)
     monkeypatch.undo()
     assert chain(tmp_path) == ["first", "second"]
     for bundle in tmp_path.glob("2*"):
         assert {path.name for path in bundle.iterdir()} == {*FILES, "manifest.json"}
-    write_bundle(tmp_path, record("third"), FILES)
+    write(tmp_path, record("third"), FILES)
     assert chain(tmp_path) == ["first", "second", "third"] and left_over(tmp_path) == set()
     assert _linked(tmp_path) >= visible(tmp_path) - {"index.html"}
 
@@ -179,7 +187,7 @@ def test_eight_processes_at_once_keep_the_chain_unbroken(tmp_path: Path) -> None
 
 def test_runs_that_end_in_the_same_second_get_different_names(tmp_path: Path) -> None:
     moment = "2026-01-02T03:04:05.678Z"
-    written = [write_bundle(tmp_path, record(str(n), moment), FILES).name for n in range(3)]
+    written = [write(tmp_path, record(str(n), moment), FILES).name for n in range(3)]
     stem = "20260102T030405Z-llamalog-migrate-succeeded"
     assert written == [stem, f"{stem}-2", f"{stem}-3"]
     assert chain(tmp_path) == ["0", "1", "2"]
@@ -188,10 +196,10 @@ def test_runs_that_end_in_the_same_second_get_different_names(tmp_path: Path) ->
 def test_the_chain_goes_on_in_a_copy_that_lost_its_times(tmp_path: Path) -> None:
     """Git, object stores and plain copies keep contents alone."""
     for n in range(4):
-        write_bundle(tmp_path, record(str(n), f"2026-01-02T03:04:0{n}.000Z"), FILES)
+        write(tmp_path, record(str(n), f"2026-01-02T03:04:0{n}.000Z"), FILES)
     for n, path in enumerate(sorted(tmp_path.glob("*/manifest.json"))):
         os.utime(path, (100 - n, 100 - n))
-    write_bundle(tmp_path, record("4", "2026-01-02T03:04:09.000Z"), FILES)
+    write(tmp_path, record("4", "2026-01-02T03:04:09.000Z"), FILES)
     assert chain(tmp_path) == ["0", "1", "2", "3", "4"]
     assert _order(tmp_path) == ["9", "3", "2", "1", "0"]
 
@@ -213,18 +221,18 @@ def test_the_index_lists_every_bundle_the_newest_first(tmp_path: Path) -> None:
     written = set()
     for n in range(5):
         made = record(str(n), f"2026-01-02T03:04:0{n}.000Z")
-        written.add(write_bundle(tmp_path, made, FILES).name)
+        written.add(write(tmp_path, made, FILES).name)
     assert _order(tmp_path) == ["4", "3", "2", "1", "0"]
     assert _linked(tmp_path) == written == visible(tmp_path) - {"index.html"}
 
 
 def test_what_others_put_into_the_folder_does_not_stop_a_bundle(tmp_path: Path) -> None:
-    write_bundle(tmp_path, record("first"), FILES)
+    write(tmp_path, record("first"), FILES)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "manifest.json").write_text('{"name": "a web application"}')
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "manifest.json").write_text("{")
-    write_bundle(tmp_path, record("second"), FILES)
+    write(tmp_path, record("second"), FILES)
     shutil.rmtree(tmp_path / "theirs")
     shutil.rmtree(tmp_path / "broken")
     assert chain(tmp_path) == ["first", "second"]

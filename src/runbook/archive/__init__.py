@@ -1,1 +1,1 @@
-"""The archive: bundles of files, each sealed by its manifest, and a page that lists them."""
+"""The archive: bundles of files in a folder or an object store, each sealed by its manifest."""

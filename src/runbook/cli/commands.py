@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook import __version__
+from runbook.cli.archive import archive, keygen
 from runbook.cli.execute import run_step
 from runbook.cli.options import (
     database_reference,
@@ -59,13 +60,17 @@ def main() -> None:
     """
 
 
+main.add_command(archive)
+main.add_command(keygen)
+
+
 def _run(step: str, options: dict[str, Any]) -> None:
     """Run a step with a command's options, and exit with its code."""
     as_json = options.pop("as_json")
     options.pop("debug")
     options["database_url"] = database_reference(options["database_url"])
     archived = run_step(step, options, as_json=as_json)
-    click.get_current_context().exit(archived.record.exit_code)
+    click.get_current_context().exit(archived.exit_code)
 
 
 @main.command()

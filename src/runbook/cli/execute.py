@@ -12,6 +12,7 @@ from runbook.errors import RunbookError
 from runbook.report.numbers import share
 
 if TYPE_CHECKING:
+    from runbook.archive.destination import Destination
     from runbook.engine.archiving import Archived
 
 _NAME_WIDTH = 14
@@ -37,28 +38,39 @@ def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) ->
 
     What is wrong before a kernel is needed (spec, URL, connection) is raised at once.
     """
-    _check_first(parameters)
-    archived = _execute(step, parameters)
+    destination = _check_first(parameters)
+    archived = _execute(step, parameters, destination)
     if as_json:
-        content = archived.record.model_dump(mode="json", exclude={"plan_sql"})
-        click.echo(json.dumps(content | {"bundle": str(archived.bundle or "")}, ensure_ascii=False))
+        click.echo(json.dumps(_as_json(archived), ensure_ascii=False))
     tell(archived, error=as_json)
     return archived
 
 
-def _check_first(parameters: dict[str, Any]) -> None:
+def _as_json(archived: "Archived") -> dict[str, Any]:
+    """Return what came of a run as one JSON object."""
+    content = archived.record.model_dump(mode="json", exclude={"plan_sql"})
+    content["bundle"] = archived.bundle.location if archived.bundle else ""
+    if archived.problem:
+        content["exit_code"] = archived.exit_code
+        content["archive_problem"] = archived.problem
+        content["spooled"] = str(archived.spooled or "")
+    return content
+
+
+def _check_first(parameters: dict[str, Any]) -> "Destination":
     """Raise what can be known without a kernel, in a twentieth of the time."""
-    from runbook.archive.folder import prepare
+    from runbook.archive.destination import prepare
     from runbook.database import connect, resolve
     from runbook.spec import load_spec
 
     load_spec(parameters["spec"])
     target = resolve(parameters["database_url"])
-    prepare(parameters["reports"])
+    destination = prepare(parameters["reports"])
     connect(target).close()
+    return destination
 
 
-def _execute(step: str, parameters: dict[str, Any]) -> "Archived":
+def _execute(step: str, parameters: dict[str, Any], destination: "Destination") -> "Archived":
     """Execute the notebook by the runbook's engine."""
     import logging
     import warnings
@@ -81,6 +93,7 @@ def _execute(step: str, parameters: dict[str, Any]) -> "Archived":
             kernel_name="python3",
             progress_bar={"desc": step, "leave": False} if sys.stderr.isatty() else False,
             report=found.append,
+            destination=destination,
         )
     except RunbookError:
         raise
@@ -100,6 +113,10 @@ def tell(archived: "Archived", *, error: bool = False) -> None:
         click.echo(f"  {sentence}", err=error)
     for name, text in _lines(archived):
         click.echo(f"  {name:<{_NAME_WIDTH}}{text}", err=error)
+    from runbook.engine.archiving import undelivered
+
+    for sentence in undelivered(archived):
+        click.echo(click.style(f"  {sentence}", fg="red"), err=True)
 
 
 def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
@@ -129,6 +146,10 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
         if finding["level"] == "warning":
             yield "warning", f"{finding['message']} {finding['remedy']}"
     if archived.bundle:
-        report = archived.bundle / "report.html"
-        here = Path.cwd()
-        yield "report", str(report.relative_to(here) if report.is_relative_to(here) else report)
+        yield "report", _nearby(archived.bundle.report)
+
+
+def _nearby(place: str) -> str:
+    """Return a path as it is seen from the current folder; a URL as it is."""
+    path, here = Path(place), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else place

@@ -31,10 +31,36 @@ _TARGET = (
     click.option("--debug", is_flag=True, help="Show tracebacks."),
 )
 
-_REPORT = (
-    click.option(
-        "--reports", default="reports", show_default=True, help="Folder of the archived reports."
-    ),
+_REPORTS = click.option(
+    "--reports",
+    default="reports",
+    show_default=True,
+    metavar="PLACE",
+    help="Archive of the reports: a folder, or a URL such as s3://bucket/folder.",
+)
+
+
+def _use_key(context: click.Context, parameter: click.Parameter, given: str | None) -> None:
+    """Note the key for whoever seals a manifest; bare papermill takes it from there, too."""
+    if given:
+        os.environ[_KEY_VARIABLE] = given
+
+
+_KEY_VARIABLE = "RUNBOOK_SIGNING_KEY"
+
+key_option = click.option(
+    "--signing-key",
+    metavar="KEY",
+    expose_value=False,
+    callback=_use_key,
+    help=f"Sign with this key: a file, or env:NAME. Default: the variable {_KEY_VARIABLE}.",
+)
+
+_REPORT = (_REPORTS, key_option)
+
+_ARCHIVE = (
+    _REPORTS,
+    click.option("--json", "as_json", is_flag=True, help="JSON on standard output."),
 )
 
 _PLAN = (
@@ -80,6 +106,7 @@ def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comman
 
 target_options = _with(_TARGET)
 report_options = _with(_REPORT)
+archive_options = _with(_ARCHIVE)
 plan_options = _with(_PLAN)
 
 

@@ -9,7 +9,7 @@ bare `papermill notebooks/02_migrate.ipynb out.ipynb` archives the same bundle a
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 from papermill.engines import NBClientEngine, papermill_engines
@@ -18,6 +18,9 @@ from papermill.translators import papermill_translators
 from traitlets.config import Config
 
 from runbook.engine.archiving import KEY, Archived, archive_run, parameter, tell
+
+if TYPE_CHECKING:
+    from runbook.archive.destination import Destination
 
 Report = Callable[[Archived], None]
 
@@ -33,14 +36,15 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         output_path: str | None = None,
         *args: Any,
         report: Report | None = None,
+        destination: "Destination | None" = None,
         **kwargs: Any,
     ) -> NotebookNode:
         if KEY not in nb.metadata:
             return super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
-        from runbook.archive.folder import prepare
+        from runbook.archive.destination import prepare
         from runbook.database import ARCHIVING
 
-        folder = prepare(str(parameter(nb, "reports", "reports")))
+        destination = destination or prepare(str(parameter(nb, "reports", "reports")))
         os.environ[ARCHIVING] = "yes"
         _hide_url(nb, kernel_name)
         try:
@@ -52,13 +56,13 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
             kwargs.setdefault("extra_arguments", ["--log-level=50"])
             executed = super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
         finally:
-            (report or tell)(archived := archive_run(nb, folder))
+            (report or tell)(archived := archive_run(nb, destination))
         outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
-        if archived.record.exit_code and not any(
+        if archived.exit_code and not any(
             output.output_type == "error" and output.ename != "SystemExit" for output in outputs
         ):
             # A cell that ends its kernel with `sys.exit(0)` is no error to papermill.
-            raise PapermillException(archived.record.message)
+            raise PapermillException(archived.problem or archived.record.message)
         return executed
 
 

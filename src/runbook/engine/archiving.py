@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode
 
+from runbook.errors import UsageError
+
 if TYPE_CHECKING:
+    from runbook.archive.bundle import Bundle
+    from runbook.archive.destination import Destination
     from runbook.record import Record
 
 KEY = "runbook"
@@ -19,35 +23,51 @@ class Archived:
     """What came of a run: its record, and its bundle unless no database was reached."""
 
     record: "Record"
-    bundle: Path | None
+    bundle: "Bundle | None" = None
+    spooled: Path | None = None
+    """Where the bundle waits, if the archive could not be written after the run."""
+    problem: str = ""
+    """Why it could not be written."""
+
+    @property
+    def exit_code(self) -> int:
+        """The code that a command ends with: 1 if the report was not archived, whatever the run's
+        own outcome."""
+        return 1 if self.problem else self.record.exit_code
 
 
-def archive_run(nb: NotebookNode, folder: Path) -> Archived:
-    """Write the bundle of an executed notebook."""
+def archive_run(nb: NotebookNode, destination: "Destination") -> Archived:
+    """Write the bundle of an executed notebook; into the spool if the archive cannot be written."""
     from runbook.archive.bundle import write_bundle
-    from runbook.archive.folder import prepare
-    from runbook.errors import RunbookError
+    from runbook.archive.spool import spool
+    from runbook.archive.store import ArchiveError
     from runbook.report.export import report_html, report_notebook
 
     published = published_record(nb)
     record = published or _lost_record(nb)
     if published and published.database is None:
-        return Archived(record=record, bundle=None)
-    if "reports" in record.parameters:  # a notebook's own default may name another folder
-        folder = prepare(str(record.parameters["reports"]))
+        return Archived(record=record)
     files = {
         "report.ipynb": report_notebook(nb, record),
         "report.html": report_html(nb, record),
         "plan.sql": (record.plan_sql or "-- No plan was made.\n").encode(),
     }
     try:
-        return Archived(record=record, bundle=write_bundle(folder, record, files))
-    except OSError as error:
-        raise RunbookError(
-            f"The run ended as {record.outcome} ({record.message}), but its bundle could not be "
-            f"written into {folder}: {error.strerror}.",
-            "Make room there, then run `runbook verify`: it archives the state of the database.",
-        ) from error
+        destination = _named_by_notebook(record, destination)
+        bundle = write_bundle(destination.store, record, files, destination.key)
+    except (ArchiveError, UsageError) as error:
+        problem = error.reason if isinstance(error, ArchiveError) else error.message
+        kept = spool(record, files, destination.store.location, destination.key)
+        return Archived(record=record, spooled=kept, problem=problem)
+    return Archived(record=record, bundle=bundle)
+
+
+def _named_by_notebook(record: "Record", destination: "Destination") -> "Destination":
+    """Return the destination that the notebook's own default names, if that is another one."""
+    from runbook.archive.destination import prepare
+
+    reports = str(record.parameters.get("reports", destination.reports))
+    return destination if reports == destination.reports else prepare(reports)
 
 
 def published_record(nb: NotebookNode) -> "Record | None":
@@ -88,6 +108,22 @@ def parameter(nb: NotebookNode, name: str, default: object) -> object:
 
 
 def tell(archived: Archived) -> None:
-    """Say where the report is; used where nobody else reports."""
-    place = f" Report: {archived.bundle / 'report.html'}" if archived.bundle else ""
-    print(f"{archived.record.outcome}: {archived.record.message}{place}", file=sys.stderr)
+    """Say how it ended and where the report is; used where nobody else reports."""
+    record = archived.record
+    place = f" Report: {archived.bundle.report}" if archived.bundle else ""
+    print(f"{record.outcome}: {record.message}{place}", file=sys.stderr)
+    for sentence in undelivered(archived):
+        print(sentence, file=sys.stderr)
+
+
+def undelivered(archived: Archived) -> tuple[str, ...]:
+    """Return what is to be said of a report that could not be archived."""
+    if not archived.problem:
+        return ()
+    what = f"The report could not be archived: {archived.problem}."
+    if archived.spooled is None:
+        return (
+            what,
+            "It could not be kept anywhere else; the ledger records what was done.",
+        )
+    return (what, f"It is kept in {archived.spooled}; deliver it with: runbook archive push")

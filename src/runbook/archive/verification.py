@@ -1,0 +1,174 @@
+"""Verifying an archive: what was altered, added, removed or reordered since it was sealed.
+
+Needs nothing but the files: no database, no server, no network beyond the archive's own place.
+What the seal, the chain and the signature each prove is in docs/evidence.md.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runbook.archive.chain import ordered
+from runbook.archive.manifest import NAME, Manifest, read_manifest
+from runbook.archive.store import ArchiveError, Store
+
+
+class Kind(StrEnum):
+    """What was done to the archive."""
+
+    ALTERED = "altered"
+    ADDED = "added"
+    REMOVED = "removed"
+    REORDERED = "reordered"
+    UNTRUSTED = "untrusted"
+    """Not signed by a key that is trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing that is not as it was sealed."""
+
+    bundle: str
+    kind: Kind
+    object: str
+    """The file, or the bundle itself."""
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came of a verification."""
+
+    bundles: tuple[str, ...]
+    """The bundles that were looked at, in the order of the chain."""
+    signers: Mapping[str, str | None]
+    """The key that each is signed by; None where it is not signed."""
+    head: str | None
+    """The SHA-256 of the newest manifest: whoever noted it elsewhere can show that nothing was cut
+    off the chain's end since."""
+    faults: tuple[Fault, ...]
+
+
+def verify_archive(
+    store: Store, *, trusted: Collection[str] = (), head: str | None = None
+) -> Verdict:
+    """Verify every bundle and the chain between them.
+
+    `trusted` are public keys, one of which must have signed each manifest; `head` is the hash of a
+    manifest that must be there. Raises `ArchiveError` if the archive cannot be read.
+    """
+    found = store.bundles()
+    faults = [fault for name in store.folders() for fault in _bundle_faults(store, name, trusted)]
+    faults += _chain_faults(found)
+    if head and head not in {manifest.sha256 for manifest in found.values()}:
+        message = f"No manifest has the SHA-256 {head}: bundles were cut off, or one was altered."
+        faults.append(_fault("", Kind.REMOVED, NAME, message))
+    names = ordered(found)
+    return Verdict(
+        bundles=tuple(names),
+        signers={name: found[name].signer for name in names},
+        head=found[names[-1]].sha256 if names else None,
+        faults=tuple(faults),
+    )
+
+
+def verify_bundle(store: Store, name: str, *, trusted: Collection[str] = ()) -> Verdict:
+    """Verify one bundle by itself. Raises `ArchiveError` if it cannot be read."""
+    faults = tuple(_bundle_faults(store, name, trusted, renamed_is_fault=False))
+    manifest = read_manifest(store.read(name, NAME)) if not _is_removed(faults) else None
+    return Verdict(
+        bundles=(name,),
+        signers={name: manifest.signer if manifest else None},
+        head=manifest.sha256 if manifest else None,
+        faults=faults,
+    )
+
+
+def _is_removed(faults: Collection[Fault]) -> bool:
+    return any(fault.kind is Kind.REMOVED and fault.object == NAME for fault in faults)
+
+
+def _bundle_faults(
+    store: Store, name: str, trusted: Collection[str], *, renamed_is_fault: bool = True
+) -> Iterator[Fault]:
+    """Yield what is wrong with one bundle's files, seal and signature."""
+    files = store.files(name)
+    try:
+        manifest = read_manifest(store.read(name, NAME))
+    except ArchiveError:
+        yield _fault(name, Kind.REMOVED, NAME, "The manifest is not there.")
+        return
+    if manifest is None:
+        yield _fault(name, Kind.ALTERED, NAME, "This is no manifest of the runbook, or no longer.")
+        return
+    if not manifest.is_sealed:
+        message = "The manifest is not as it was sealed: its SHA-256 differs from its seal."
+        yield _fault(name, Kind.ALTERED, NAME, message)
+    yield from _signature_faults(name, manifest, trusted)
+    if renamed_is_fault and manifest.content.get("bundle") != name:
+        message = f"It was archived as {manifest.content.get('bundle')!r} and was renamed."
+        yield _fault(name, Kind.REORDERED, name, message)
+    yield from _file_faults(store, name, manifest, files)
+
+
+def _signature_faults(name: str, manifest: Manifest, trusted: Collection[str]) -> Iterator[Fault]:
+    is_signed = manifest.content.get("signature") is not None
+    if is_signed and not manifest.is_signature_good:
+        message = "The signature is not of this manifest: one of them was altered."
+        yield _fault(name, Kind.ALTERED, NAME, message)
+    elif trusted and not is_signed:
+        yield _fault(name, Kind.UNTRUSTED, NAME, "The manifest is not signed.")
+    elif trusted and manifest.signer not in trusted:
+        message = f"The manifest is signed by {manifest.signer}, which is not trusted."
+        yield _fault(name, Kind.UNTRUSTED, NAME, message)
+
+
+def _file_faults(
+    store: Store, name: str, manifest: Manifest, files: Mapping[str, int]
+) -> Iterator[Fault]:
+    """Yield the files that are not what the manifest lists."""
+    listed = _listed(manifest)
+    for file in sorted(set(listed) - set(files)):
+        yield _fault(name, Kind.REMOVED, file, "The manifest lists it, and it is not there.")
+    for file in sorted(set(files) - set(listed)):
+        yield _fault(name, Kind.ADDED, file, "It is there, and the manifest does not list it.")
+    for file in sorted(set(files) & set(listed)):
+        size, digest = listed[file]
+        if files[file] != size:
+            message = f"It has {files[file]:,} bytes, and the manifest says {size:,}."
+        elif hashlib.sha256(store.read(name, file)).hexdigest() != digest:
+            message = f"Its SHA-256 is not {digest}, as the manifest says."
+        else:
+            continue
+        yield _fault(name, Kind.ALTERED, file, message)
+
+
+def _listed(manifest: Manifest) -> dict[str, tuple[object, object]]:
+    """Return the size and hash of every file that a manifest lists, whatever was done to it."""
+    files = manifest.content.get("files")
+    entries = [one for one in files if isinstance(one, dict)] if isinstance(files, list) else []
+    return {str(one.get("name")): (one.get("bytes"), one.get("sha256")) for one in entries}
+
+
+def _chain_faults(found: Mapping[str, Manifest]) -> Iterator[Fault]:
+    """Yield where manifests do not follow each other, one after one."""
+    hashes = {manifest.sha256 for manifest in found.values()}
+    followers: dict[str | None, list[str]] = {}
+    for name, manifest in sorted(found.items()):
+        followers.setdefault(manifest.previous, []).append(name)
+        if manifest.previous is not None and manifest.previous not in hashes:
+            message = (
+                f"The bundle before it, whose manifest has the SHA-256 {manifest.previous}, is not "
+                "there: it was removed, or its manifest was altered."
+            )
+            yield _fault(name, Kind.REMOVED, "the bundle before", message)
+    for previous, names in followers.items():
+        for name in names[1:]:
+            what = "are both the first" if previous is None else "follow the same bundle"
+            message = f"{name} and {names[0]} {what}: one of them was added, or altered."
+            yield _fault(name, Kind.ADDED, name, message)
+
+
+def _fault(bundle: str, kind: Kind, object_: str, message: str) -> Fault:
+    return Fault(bundle=bundle, kind=kind, object=object_, message=message)

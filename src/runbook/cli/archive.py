@@ -1,0 +1,211 @@
+"""`runbook archive list | verify | push` and `runbook keygen`: the archive without a database."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runbook.cli.options import archive_options, key_option
+from runbook.errors import UsageError
+
+if TYPE_CHECKING:
+    from runbook.archive.store import Store
+    from runbook.archive.verification import Verdict
+
+CHECKS_FAILED = 4
+"""The exit code where something is not as it was sealed."""
+
+
+@click.group()
+def archive() -> None:
+    """List, verify and deliver archived reports. Needs no database."""
+
+
+@archive.command("list")
+@archive_options
+def list_(reports: str, as_json: bool) -> None:
+    """List every archived run, the newest last."""
+    from runbook.archive.chain import ordered
+
+    found = _existing(reports).bundles()
+    rows = [_entry(name, found[name].content) for name in ordered(found)]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        row["finished_at"] = str(row["finished_at"] or "–").partition(".")[0].replace("T", " ")
+    for line in _aligned([_HEAD, *(tuple(row.values()) for row in rows)]):
+        click.echo(line)
+
+
+_HEAD = ("finished (UTC)", "migration", "step", "outcome", "rows", "checks", "database", "bundle")
+
+
+def _entry(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is listed of one bundle."""
+    counts = manifest.get("counts") or {}
+    rows = (counts.get("after") or counts.get("before") or {}).get("total")
+    checks, database = manifest.get("checks") or [], manifest.get("database") or {}
+    return {
+        "finished_at": manifest.get("finished_at"),
+        "migration": manifest.get("migration"),
+        "step": manifest.get("step"),
+        "outcome": manifest.get("outcome"),
+        "rows": rows,
+        "checks": f"{sum(c['passed'] for c in checks)}/{len(checks)}" if checks else None,
+        "database": database.get("name"),
+        "bundle": name,
+    }
+
+
+def _aligned(rows: list[tuple[Any, ...]]) -> Iterator[str]:
+    """Yield the rows as lines, numbers flush right."""
+    texts = [[_text(item) for item in row] for row in rows]
+    widths = [max(len(row[n]) for row in texts) for n in range(len(texts[0]))]
+    numeric = [any(isinstance(row[n], int) for row in rows) for n in range(len(texts[0]))]
+    for row in texts:
+        cells = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def _text(item: object) -> str:
+    if item is None:
+        return "–"
+    return f"{item:,}" if isinstance(item, int) else str(item)
+
+
+@archive.command()
+@archive_options
+@click.option(
+    "--trusted-key",
+    "trusted",
+    multiple=True,
+    metavar="KEY",
+    help="A public key (file or base64) that must have signed; may be given several times.",
+)
+@click.option("--head", metavar="SHA256", help="The hash of a manifest that must be there.")
+@click.argument("bundle", required=False)
+def verify(
+    reports: str, as_json: bool, trusted: tuple[str, ...], head: str | None, bundle: str | None
+) -> None:
+    """Say what was altered, added, removed or reordered: exit code 4 if anything was.
+
+    Verifies the whole archive, or one BUNDLE by its name or its path.
+    """
+    from runbook.archive.keys import public_key
+    from runbook.archive.store import ArchiveError
+    from runbook.archive.verification import verify_archive, verify_bundle
+
+    keys = [public_key(given) for given in trusted]
+    try:
+        if bundle:
+            store, name = _bundle(reports, bundle)
+            verdict = verify_bundle(store, name, trusted=keys)
+        else:
+            verdict = verify_archive(_existing(reports), trusted=keys, head=head)
+    except ArchiveError as error:
+        raise UsageError(f"The archive cannot be read: {error.reason}.", "Look there.") from None
+    if as_json:
+        click.echo(json.dumps({"passed": not verdict.faults, **asdict(verdict)}))
+    else:
+        _tell(verdict, bool(keys))
+    click.get_current_context().exit(CHECKS_FAILED if verdict.faults else 0)
+
+
+def _tell(verdict: "Verdict", is_trusting: bool) -> None:
+    """Say what came of a verification, to a person."""
+    for fault in verdict.faults:
+        place = "/".join(filter(None, (fault.bundle, fault.object)))
+        click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {place}")
+        click.echo(f"  {fault.message}")
+    count = len(verdict.bundles)
+    bundles = f"{count:,} bundle{'' if count == 1 else 's'}"
+    if verdict.faults:
+        click.echo(f"{bundles} verified, {len(verdict.faults):,} not as sealed.")
+        return
+    signed = sum(signer is not None for signer in verdict.signers.values())
+    by = "all signed by a trusted key" if is_trusting else f"{signed:,} signed"
+    click.echo(f"{click.style('verified', fg='green', bold=True)}: {bundles} as sealed, {by}.")
+    click.echo(f"  newest manifest's SHA-256: {verdict.head}")
+    if not is_trusting:
+        click.echo("  Only a signature, with --trusted-key, shows who sealed them.")
+
+
+def _existing(reports: str) -> "Store":
+    """Return an archive that is there. Raises `UsageError` if it holds no bundle or folder."""
+    from runbook.archive.store import ArchiveError, open_store
+
+    store = open_store(reports)
+    try:
+        is_empty = not list(store.folders())
+    except ArchiveError as error:
+        raise UsageError(
+            f"The archive {store.location} cannot be read: {error.reason}.",
+            "Name the archive with --reports.",
+        ) from None
+    if is_empty:
+        raise UsageError(f"There is no bundle in {store.location}.", "Name it with --reports.")
+    return store
+
+
+def _bundle(reports: str, given: str) -> tuple["Store", str]:
+    """Return a bundle's archive and name, from its path, its URL, or its name in the archive."""
+    from runbook.archive.store import ArchiveError, open_store
+
+    place = given.rstrip("/")
+    if "://" not in place and Path(place).expanduser().is_dir():
+        place = str(Path(place).expanduser().absolute())
+    elif "/" not in place:
+        place = f"{reports.rstrip('/')}/{place}"
+    folder, _, name = place.rpartition("/")
+    store = open_store(folder or "/")
+    try:
+        is_there = name in store.folders()
+    except ArchiveError:
+        is_there = False
+    if not is_there:
+        raise UsageError(
+            f"There is no bundle {given}.", "Give its path, or its name and --reports."
+        )
+    return store, name
+
+
+@archive.command()
+@click.option("--reports", metavar="PLACE", help="Deliver there. Default: where each belongs.")
+@key_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def push(reports: str | None, as_json: bool) -> None:
+    """Deliver the bundles that wait in the spool: exit code 1 if one could not be delivered."""
+    from runbook.archive.keys import signing_key
+    from runbook.archive.spool import push as deliver
+
+    delivered = list(deliver(reports, signing_key()))
+    if as_json:
+        click.echo(json.dumps({"delivered": [asdict(one) for one in delivered]}))
+    else:
+        for one in delivered:
+            if one.bundle:
+                click.echo(f"delivered  {one.bundle.location}")
+            else:
+                click.echo(f"waiting    {one.name}: {one.problem} ({one.target})")
+        if not delivered:
+            click.echo("Nothing waits in the spool.")
+    click.get_current_context().exit(0 if all(one.bundle for one in delivered) else 1)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def keygen(file: Path) -> None:
+    """Make an Ed25519 key to sign reports with: FILE (private) and FILE.pub (public)."""
+    from runbook.archive.keys import make_key
+
+    public = make_key(file)
+    click.echo(f"private key  {file} (keep it secret: --signing-key or RUNBOOK_SIGNING_KEY)")
+    click.echo(f"public key   {file}.pub (give it to whoever verifies: --trusted-key)")
+    click.echo(f"             {public}")
