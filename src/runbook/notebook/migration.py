@@ -82,7 +82,10 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             html.table(
                 ["statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
                 [
-                    (one.title, one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows)
+                    (
+                        html.Folded(one.title, html.Sql(one.sql)),
+                        *(one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows),
+                    )
                     for one in executed
                 ],
             )

@@ -12,7 +12,7 @@ from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html
 from runbook.report.numbers import share
-from runbook.vocabulary import Finding, Level
+from runbook.vocabulary import Finding, Level, Statement
 
 EXAMPLES = 3
 """How many groups are shown of each label that a rule gives."""
@@ -79,10 +79,10 @@ class Planning(Session[P]):
             self.skip()
             return
         rows = [
-            (n, html.Code(one.sql + (f"\n-- undo: {one.undo}" if one.undo else "")), str(one.lock))
+            (n, one.title, html.Sql(one.sql + _undo(one)), one.lock)
             for n, one in enumerate(self.plan.statements, start=1)
         ]
-        self.show(html.table(["#", "statement", "lock"], rows))
+        self.show(html.table(["#", "what it does", "statement", "lock"], rows))
 
     def predict(self) -> None:
         """Show how the rules classify the rows as they are: per rule, and the values behind."""
@@ -162,6 +162,11 @@ def _examples(census: Census) -> Iterator[tuple[object, ...]]:
         if rest:
             others = census.predicted[label] - sum(group.rows for group in shown)
             yield (label, f"… {rest:,} more", *[""] * (len(census.columns) - 1), others)
+
+
+def _undo(statement: Statement) -> str:
+    """Return what takes a statement back, as a comment below it."""
+    return f"\n-- undo: {statement.undo}" if statement.undo else ""
 
 
 def _findings(findings: tuple[Finding, ...]) -> html.Fragment:

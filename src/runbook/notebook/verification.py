@@ -73,18 +73,14 @@ class Verification(Checking[VerifyParameters]):
 def _checks(results: tuple[CheckResult, ...]) -> html.Fragment:
     """Return the checks as a table."""
     return html.table(
-        ["check", "result", "question", "expected and observed"],
+        ["check", "result", "question", "expected", "observed"],
         [
             (
                 result.id,
-                "passed" if result.passed else "FAILED",
-                (result.title, html.Code(result.sql)),
-                (
-                    "expected",
-                    html.as_json(result.expected),
-                    "observed",
-                    html.as_json(result.observed),
-                ),
+                html.Verdict(result.passed),
+                html.Folded(result.title, html.Sql(result.sql)),
+                html.as_json(result.expected),
+                html.as_json(result.observed),
             )
             for result in results
         ],

@@ -1,14 +1,31 @@
-"""Pieces of HTML for notebooks: tables by pandas, everything escaped, with a plain-text twin."""
+"""Pieces of HTML for notebooks: tables by pandas, everything escaped, with a plain-text twin.
+
+They are shown in two places: in a report, where `page.css` dresses them, and below a notebook's
+cells in an editor, which brings styles of its own. What must not depend on either, such as the
+side on which text stands, is written into the piece itself.
+"""
 
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
 _WORD = 20
 """Up to this length a text without spaces is never broken into lines."""
+
+_LINE = 60
+"""Up to this length an answer stays in one line."""
+
+_WHITESPACE = re.compile(r'<span class="w">(\s+)</span>')
+
+_LEFT = "text-align:left"
+_CODE = f"{_LEFT};white-space:pre-wrap;margin:0"
+_BORDERS = {"good": "#2f9e62", "bad": "#d9463c", "plain": "#8894a4"}
 
 
 class Fragment:
@@ -25,14 +42,49 @@ class Fragment:
         return self.text
 
 
+class Code(str):
+    """Text that a table shows as code, with its line breaks."""
+
+
+class Sql(Code):
+    """SQL that a table shows in colours."""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A line with code behind it, to be unfolded; as text it is the line alone."""
+
+    line: str
+    code: Code
+
+    def __str__(self) -> str:
+        return self.line
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether something passed, with a mark to find it by."""
+
+    passed: bool
+
+    def __str__(self) -> str:
+        return "passed" if self.passed else "FAILED"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
     """Return a table; numbers get separators and stand right, text is escaped."""
     if not rows:
         return Fragment('<p class="runbook-none">None.</p>', "None.")
-    cells = [[_cell(item) for item in row] for row in rows]
     numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(columns))]
+    heads = [
+        _aligned(html.escape(name), right) for name, right in zip(columns, numeric, strict=True)
+    ]
+    cells = [
+        [_aligned(_cell(item), right) for item, right in zip(row, numeric, strict=True)]
+        for row in rows
+    ]
     with pd.option_context("display.max_colwidth", None):
-        markup = pd.DataFrame(cells, columns=list(columns)).to_html(
+        markup = pd.DataFrame(cells, columns=heads).to_html(
             index=False,
             border=0,
             escape=False,
@@ -47,7 +99,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
 def facts(items: Mapping[str, object]) -> Fragment:
     """Return names and values as a two-column table without a head."""
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{_cell(item)}</td></tr>"
+        f'<tr><th style="{_LEFT}">{html.escape(name)}</th>'
+        f'<td style="{_LEFT}">{_cell(item)}</td></tr>'
         for name, item in items.items()
     )
     text = "\n".join(f"{name}: {_text(item)}" for name, item in items.items())
@@ -61,15 +114,29 @@ def line(text: str) -> Fragment:
 
 def banner(kind: str, headline: str, detail: str) -> Fragment:
     """Return a headline in a coloured box; `kind` is good, bad or plain."""
+    style = f"border-left:5px solid {_BORDERS[kind]};padding:.5em 1em"
+    below = f"<p>{html.escape(detail)}</p>" if detail else ""
     return Fragment(
-        f'<div class="runbook-banner {kind}"><strong>{html.escape(headline)}</strong>'
-        f"<p>{html.escape(detail)}</p></div>",
-        f"{headline}\n{detail}",
+        f'<div class="runbook-banner {kind}" style="{style}">'
+        f"<strong>{html.escape(headline)}</strong>{below}</div>",
+        f"{headline}\n{detail}".rstrip(),
     )
 
 
-class Code(str):
-    """Text that a table shows as code, with its line breaks."""
+def as_json(value: Any) -> Code:
+    """Return an expected or observed answer as code; a long one has a line for each of its parts,
+    so that two of them can be compared side by side."""
+    if isinstance(value, str):
+        return Code(value)
+    short = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if len(short) <= _LINE or not isinstance(value, dict):
+        return Code(short)
+    parts = (
+        f"{json.dumps(name, ensure_ascii=False)}: "
+        f"{json.dumps(part, ensure_ascii=False, sort_keys=True)}"
+        for name, part in sorted(value.items())
+    )
+    return Code("{" + ",\n ".join(parts) + "}")
 
 
 def _is_numeric(column: list[object]) -> bool:
@@ -78,19 +145,46 @@ def _is_numeric(column: list[object]) -> bool:
     return bool(known) and all(isinstance(item, int | float) for item in known)
 
 
+def _aligned(line: Sequence[str], numeric: Sequence[bool]) -> list[str]:
+    """Return a table's line with text on the left, wherever it is shown."""
+    return [
+        markup if right else f'<div style="{_LEFT}">{markup}</div>'
+        for markup, right in zip(line, numeric, strict=True)
+    ]
+
+
 def _cell(item: object) -> str:
     """Return one table cell's HTML; a tuple's items stand below each other."""
     if isinstance(item, tuple):
         return "<br>".join(_cell(part) for part in item).replace("</pre><br>", "</pre>")
+    if isinstance(item, Folded):
+        shown, code = html.escape(item.line), _cell(item.code)
+        return f'<details class="sql"><summary>{shown}</summary>{code}</details>'
+    if isinstance(item, Verdict):
+        kind, mark = ("good", "✓") if item.passed else ("bad", "✗")
+        return f'<span class="word {kind}">{mark} {_text(item)}</span>'
     if isinstance(item, Code):
+        shown = _highlighted(item) if isinstance(item, Sql) else html.escape(item)
         # An entity, since pandas would print a line break in a cell as the two characters \\n.
-        return f"<pre>{html.escape(item)}</pre>".replace("\n", "&#10;")
+        return f'<pre class="highlight" style="{_CODE}">{shown}</pre>'.replace("\n", "&#10;")
     text = html.escape(_text(item))
     is_word = isinstance(item, str) and len(item) <= _WORD and " " not in item
     return f"<span class='word'>{text}</span>" if is_word else text
 
 
+@cache
+def _highlighted(sql: str) -> str:
+    """Return SQL as escaped HTML, its words in spans that a style sheet colours."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PostgresLexer
+
+    markup = highlight(sql, PostgresLexer(stripnl=False), HtmlFormatter(nowrap=True))
+    return _WHITESPACE.sub(r"\1", markup).rstrip()
+
+
 def _text(item: object) -> str:
+    """Return one table cell as plain text."""
     if isinstance(item, bool):
         return "yes" if item else "no"
     if isinstance(item, int):
@@ -100,10 +194,3 @@ def _text(item: object) -> str:
     if isinstance(item, tuple):
         return " ".join(_text(part) for part in item)
     return "–" if item is None else str(item)
-
-
-def as_json(value: Any) -> Code:
-    """Return an expected or observed answer as code."""
-    return Code(
-        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    )

@@ -1,19 +1,43 @@
 """The frame of every HTML page: self-contained, no network, light and dark, printable."""
 
-import html
+from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
-# Nothing may be loaded or run: HTML hidden in data stays text, and the page opens without network.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from runbook.report.numbers import share
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def page(title: str, body: str, extra_css: str = "") -> str:
-    """Return a whole page around trusted body markup."""
-    css = resources.files("runbook.report").joinpath("page.css").read_text("utf-8")
-    return (
-        "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-        f"<title>{html.escape(title)}</title>\n<style>\n{css}{extra_css}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+def render(template: str, **values: object) -> bytes:
+    """Return a page in UTF-8, made by one of this package's templates.
+
+    Every value is escaped, but for what is `markupsafe.Markup`. Raises `jinja2.UndefinedError` if
+    the template asks for a value that is not given.
+    """
+    return _environment().get_template(template).render(**values).encode()
+
+
+@cache
+def _environment() -> "Environment":
+    """Return what renders; jinja2 is loaded only where a page is made."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    made = Environment(
+        loader=PackageLoader("runbook.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    made.filters["number"] = _number
+    made.filters["share"] = share
+    css = resources.files("runbook.report").joinpath("page.css").read_text("utf-8")
+    made.globals["css"] = Markup(css)
+    return made
+
+
+def _number(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
