@@ -1,0 +1,208 @@
+"""What a report says before and after its notebook: the first screen, and the facts of the run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from runbook.record import Database, Record
+from runbook.report.html import as_json
+from runbook.report.numbers import share
+
+_HASH_CHARACTERS = 12
+"""How much of a plan's hash is enough to tell two plans apart at a glance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A figure to be seen first."""
+
+    name: str
+    amount: str
+    kind: str = ""
+    """`good`, `bad` or nothing: how it is coloured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The rows of one category, or of all: as many counts as `rows_head` has names."""
+
+    label: str
+    counts: tuple[int | None, ...]
+    differs: bool
+    """Whether it is not as predicted, or as before."""
+    share: str = ""
+    percent: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Facts that belong together."""
+
+    title: str
+    facts: Mapping[str, str]
+
+
+def headline(record: Record) -> str:
+    """Return the first line of a report: the outcome, and what it means."""
+    return f"{record.outcome.replace('-', ' ').capitalize()}: {record.message}"
+
+
+def brief(record: Record) -> list[str]:
+    """Return where, when, by whom and by which plan, a few words each."""
+    where = _where(record.database) if record.database else "no database was reached"
+    facts = [f"{record.migration} {record.step}", where, _when(record)]
+    facts.append(f"by {record.operator} on {record.host}")
+    if record.plan:
+        facts.append(f"plan {record.plan.sha256[:_HASH_CHARACTERS]}…")
+    return facts
+
+
+def tiles(record: Record) -> list[Tile]:
+    """Return the figures to be seen first, as far as the run came."""
+    counts, checks = record.counts, record.checks
+    found = [Tile(name="rows before", amount=f"{counts.before.total:,}")] if counts.before else []
+    if counts.after:
+        found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
+    if record.proof:
+        found.append(_judged("proof of the data", record.proof["passed"], "equal", "DIFFERENT"))
+    if checks:
+        passed = sum(check["passed"] for check in checks)
+        amount = f"{passed} of {len(checks)}"
+        found.append(_judged("checks passed", passed == len(checks), amount, amount))
+    for level, kind in (("blocker", "bad"), ("warning", "")):
+        number = sum(finding["level"] == level for finding in record.findings)
+        if number:
+            name = level if number == 1 else f"{level}s"
+            found.append(Tile(name=name, amount=str(number), kind=kind))
+    if record.step == "migrate" and record.plan:
+        approved = "yes" if record.plan.approved else "no"
+        found.append(Tile(name="plan approved", amount=approved))
+    if record.locked_ms is not None:
+        found.append(Tile(name="table locked", amount=f"{record.locked_ms:,.0f} ms"))
+    return found
+
+
+def rows_head(record: Record) -> tuple[str, ...]:
+    """Return what each count of a row is: only what was counted has a column."""
+    counts = record.counts
+    known = {"before": counts.before, "predicted": counts.predicted, "after": counts.after}
+    return tuple(name for name, count in known.items() if count is not None)
+
+
+def rows(record: Record) -> list[Row]:
+    """Return the rows per category, the largest first; before the change no row has a category."""
+    predicted = record.counts.predicted or {}
+    after = record.counts.after.categories if record.counts.after else None
+    labels = [*predicted, *(label for label in after or {} if label not in predicted)]
+    shown = predicted if after is None else after
+    whole = sum(shown.values())
+    return [
+        Row(
+            label=label,
+            counts=_in_columns(record, None, predicted.get(label), (after or {}).get(label)),
+            differs=after is not None and after.get(label, 0) != predicted.get(label, 0),
+            share=share(shown.get(label, 0), whole),
+            percent=100 * shown.get(label, 0) / whole if whole else 0.0,
+        )
+        for label in sorted(labels, key=lambda name: -shown.get(name, 0))
+    ]
+
+
+def total(record: Record) -> Row:
+    """Return the count of all rows."""
+    counts = record.counts
+    before = counts.before.total if counts.before else None
+    after = counts.after.total if counts.after else None
+    predicted = sum(counts.predicted.values()) if counts.predicted else None
+    known = {count for count in (before, predicted, after) if count is not None}
+    return Row(
+        label="all rows",
+        counts=_in_columns(record, before, predicted, after),
+        differs=len(known) > 1,
+    )
+
+
+def checks(record: Record) -> list[dict[str, object]]:
+    """Return the checks, those that failed first."""
+    shown = [
+        {**check, "expected": as_json(check["expected"]), "observed": as_json(check["observed"])}
+        for check in record.checks
+    ]
+    return sorted(shown, key=lambda check: bool(check["passed"]))
+
+
+def about(record: Record) -> list[Group]:
+    """Return everything that the manifest says of the run itself, in groups."""
+    groups = [Group(title="Run", facts=_run_facts(record))]
+    if record.database:
+        place = record.database
+        facts = {name.replace("_", " "): _said(value) for name, value in place.model_dump().items()}
+        groups.append(Group(title="Database", facts=facts))
+    if record.plan:
+        facts = {
+            "SHA-256": record.plan.sha256,
+            "mode": record.plan.mode,
+            "approved": record.plan.approved or "no",
+        }
+        groups.append(Group(title="Plan", facts=facts))
+    if record.proof:
+        facts = {name.replace("_", " "): _said(value) for name, value in record.proof.items()}
+        groups.append(Group(title="Proof", facts=facts))
+    given = {name: _said(value) for name, value in record.parameters.items()}
+    groups.append(Group(title="Parameters", facts=given))
+    timed = {name: f"{seconds:,.3f} s" for name, seconds in record.timings.items()}
+    groups.append(Group(title="Timings", facts=timed))
+    groups.append(Group(title="Versions", facts=record.versions))
+    return [group for group in groups if group.facts]
+
+
+def _run_facts(record: Record) -> dict[str, str]:
+    """Return what identifies the run, and how it ended."""
+    return {
+        "run": record.run_id or "unknown",
+        "migration": record.migration,
+        "step": record.step,
+        "outcome": f"{record.outcome} (exit code {record.exit_code})",
+        "started": record.started_at,
+        "finished": record.finished_at or "unknown",
+        "operator": record.operator,
+        "host": record.host,
+    }
+
+
+def _judged(name: str, good: bool, amount: str, otherwise: str) -> Tile:
+    """Return a tile that is green or red."""
+    return Tile(name=name, amount=amount if good else otherwise, kind="good" if good else "bad")
+
+
+def _in_columns(record: Record, *counts: int | None) -> tuple[int | None, ...]:
+    """Return those of the counts before, predicted and after that have a column."""
+    by_name = dict(zip(("before", "predicted", "after"), counts, strict=True))
+    return tuple(by_name[name] for name in rows_head(record))
+
+
+def _where(place: Database) -> str:
+    """Return a database in a few words."""
+    port = f":{place.port}" if place.port else ""
+    role = f"{place.user} (superuser)" if place.is_superuser else place.user
+    return f"{place.name} on {place.host}{port}, PostgreSQL {place.server_version}, as {role}"
+
+
+def _when(record: Record) -> str:
+    """Return when it ended, and how long it took."""
+    if record.finished_at is None:
+        return f"begun {_moment(record.started_at)}"
+    began, ended = map(datetime.fromisoformat, (record.started_at, record.finished_at))
+    return f"{_moment(record.finished_at)}, in {(ended - began).total_seconds():,.1f} s"
+
+
+def _moment(stamp: str) -> str:
+    """Return a time of a record as a person reads it."""
+    return f"{stamp[:19].replace('T', ' ')} UTC"
+
+
+def _said(value: object) -> str:
+    """Return a fact in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None or value == "" else str(value)
