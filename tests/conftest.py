@@ -169,4 +169,5 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the person who runs the tests may reach them."""
     for name in [n for n in os.environ if n.startswith(("PG", "RUNBOOK_")) or n == "DATABASE_URL"]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)

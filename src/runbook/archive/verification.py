@@ -136,7 +136,7 @@ def _file_faults(
     for file in sorted(set(files) & set(listed)):
         size, digest = listed[file]
         if files[file] != size:
-            message = f"It has {files[file]:,} bytes, and the manifest says {size:,}."
+            message = f"It has {files[file]} bytes, and the manifest says {size}."
         elif hashlib.sha256(store.read(name, file)).hexdigest() != digest:
             message = f"Its SHA-256 is not {digest}, as the manifest says."
         else:

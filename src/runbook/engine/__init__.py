@@ -1,23 +1,19 @@
 """The papermill engine: runs a notebook of the runbook and archives what it left behind.
 
 It is what `papermill` uses for these notebooks without being asked: importing this module, which
-papermill does for its entry points, puts it in the default engine's place. There it takes only
-notebooks that carry our metadata key, and leaves every other one to papermill's own engine. So a
-bare `papermill notebooks/02_migrate.ipynb out.ipynb` archives the same bundle as `runbook migrate`.
+papermill does for its entry points, puts it in the places of the default engine and of `nbclient`.
+There it takes only notebooks that carry our metadata key, and leaves every other one to papermill's
+own engine. So a bare `papermill notebooks/02_migrate.ipynb out.ipynb` archives the same bundle as
+`runbook migrate`. Nothing is loaded here but papermill: an error would end it for every notebook.
 """
 
-import json
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 from papermill.engines import NBClientEngine, papermill_engines
-from papermill.exceptions import PapermillException
-from papermill.translators import papermill_translators
-from traitlets.config import Config
 
-from runbook.engine.archiving import KEY, Archived, archive_run, parameter, tell
+from runbook.engine.archiving import KEY, Archived
 
 if TYPE_CHECKING:
     from runbook.archive.destination import Destination
@@ -37,54 +33,28 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         *args: Any,
         report: Report | None = None,
         destination: "Destination | None" = None,
-        **kwargs: Any,
+        **options: Any,
     ) -> NotebookNode:
+        """Return the executed notebook. Raises `RunFailed` unless the run succeeded.
+
+        `report` is told what was archived, in place of standard error, and errors before the run
+        then reach the caller as they are; `destination` is where to archive, in place of what the
+        notebook's parameters name.
+        """
         if KEY not in nb.metadata:
-            return super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
-        from runbook.archive.destination import prepare
-        from runbook.database import ARCHIVING
+            return super().execute_notebook(nb, kernel_name, output_path, *args, **options)
+        from runbook.engine.execution import execute
+        from runbook.engine.failure import RunFailed
+        from runbook.errors import RunbookError
 
-        destination = destination or prepare(str(parameter(nb, "reports", "reports")))
-        os.environ[ARCHIVING] = "yes"
-        _hide_url(nb, kernel_name)
+        options |= dict(zip(("progress_bar", "log_output", "autosave_cell_every"), args))
         try:
-            # Unix sockets instead of TCP ports: nobody else on the machine can listen in.
-            # A graceful shutdown stalls 3.4 s in 7 of 94 runs; 1 s is enough for exit hooks.
-            manager = {"transport": "ipc", "shutdown_wait_time": 1.0}
-            kwargs.setdefault("config", Config(KernelManager=manager))
-            # The interrupt that is part of a shutdown is no error to be told about.
-            kwargs.setdefault("extra_arguments", ["--log-level=50"])
-            executed = super().execute_notebook(nb, kernel_name, output_path, *args, **kwargs)
-        finally:
-            (report or tell)(archived := archive_run(nb, destination))
-        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
-        if archived.exit_code and not any(
-            output.output_type == "error" and output.ename != "SystemExit" for output in outputs
-        ):
-            # A cell that ends its kernel with `sys.exit(0)` is no error to papermill.
-            raise PapermillException(archived.problem or archived.record.message)
-        return executed
+            return execute(nb, kernel_name, output_path, report, destination, options)
+        except RunbookError as error:
+            if report:
+                raise
+            raise RunFailed(f"Error: {error.message}", error.remedy, error.exit_code) from None
 
 
-def _hide_url(nb: NotebookNode, kernel_name: str) -> None:
-    """Move a database URL out of the notebook into the kernel's environment.
-
-    Papermill writes parameters into the output twice, before this engine and after it; from here on
-    there is only a reference.
-    """
-    from runbook.database import HIDDEN_URL, is_reference
-
-    parameters = nb.metadata.get("papermill", {}).get("parameters", {})
-    for name, given in parameters.items():
-        if name == "database_url" and isinstance(given, str) and not is_reference(given):
-            os.environ[HIDDEN_URL] = given
-            parameters[name] = f"env:{HIDDEN_URL}"
-        elif isinstance(given, str) and ("://" in given or "password" in given):
-            parameters[name] = "hidden"  # most likely a URL under a misspelt name
-    translator = papermill_translators.find_translator(kernel_name, "python")
-    for cell in nb.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.source = translator.codify(json.loads(json.dumps(parameters)), "Parameters")
-
-
-papermill_engines.register(None, RunbookEngine)
+for _name in (None, "nbclient"):
+    papermill_engines.register(_name, RunbookEngine)
