@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -24,11 +25,31 @@ def test_every_command_is_documented_and_every_documented_one_exists() -> None:
     assert shown <= set(main.commands)
 
 
-@pytest.mark.parametrize("name", main.commands)
-def test_every_option_has_a_help_text(name: str) -> None:
-    for parameter in main.commands[name].params:
-        assert isinstance(parameter, click.Option)
-        assert parameter.help, parameter.name
+def commands(group: click.Group) -> Iterator[click.Command]:
+    """Yield a group's commands and those of the groups in it."""
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from commands(command)
+
+
+@pytest.mark.parametrize("command", list(commands(main)), ids=lambda command: command.name)
+def test_every_command_and_option_has_a_help_text(command: click.Command) -> None:
+    assert command.help and command.help.endswith(".")
+    for parameter in command.params:
+        # Arguments are explained in the command's own text.
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+        else:
+            assert str(parameter.name).upper() in command.help
+
+
+@pytest.mark.parametrize("group", ["archive"])
+def test_every_command_of_a_group_is_documented(group: str) -> None:
+    pages = README + "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    shown = set(re.findall(rf"runbook {group} ([a-z]+)", pages))
+    named = main.commands[group]
+    assert isinstance(named, click.Group) and shown == set(named.commands)
 
 
 def test_every_exit_code_is_documented() -> None:
