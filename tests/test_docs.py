@@ -35,7 +35,7 @@ def commands(group: click.Group) -> Iterator[click.Command]:
 
 @pytest.mark.parametrize("command", list(commands(main)), ids=lambda command: command.name)
 def test_every_command_and_option_has_a_help_text(command: click.Command) -> None:
-    assert command.help and command.help.endswith(".")
+    assert command.help and command.help.rstrip().endswith(".")
     for parameter in command.params:
         # Arguments are explained in the command's own text.
         if isinstance(parameter, click.Option):

@@ -40,23 +40,38 @@ _REPORTS = click.option(
 )
 
 
-def _use_key(context: click.Context, parameter: click.Parameter, given: str | None) -> None:
-    """Note the key for whoever seals a manifest; bare papermill takes it from there, too."""
-    if given:
-        os.environ[_KEY_VARIABLE] = given
-
-
 _KEY_VARIABLE = "RUNBOOK_SIGNING_KEY"
+_PDF_VARIABLE = "RUNBOOK_PDF"
+
+
+def _note(variable: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    """Return what notes an option's value in the environment, where the engine looks for it: bare
+    papermill has no options of ours."""
+
+    def note(context: click.Context, parameter: click.Parameter, given: str | None) -> None:
+        if given:
+            os.environ[variable] = given
+
+    return note
+
 
 key_option = click.option(
     "--signing-key",
     metavar="KEY",
     expose_value=False,
-    callback=_use_key,
+    callback=_note(_KEY_VARIABLE),
     help=f"Sign with this key: a file, or env:NAME. Default: the variable {_KEY_VARIABLE}.",
 )
 
-_REPORT = (_REPORTS, key_option)
+_PDF = click.option(
+    "--pdf",
+    flag_value="yes",
+    expose_value=False,
+    callback=_note(_PDF_VARIABLE),
+    help=f"Archive the report as PDF, too. Also by the variable {_PDF_VARIABLE}.",
+)
+
+_REPORT = (_REPORTS, key_option, _PDF)
 
 _ARCHIVE = (
     _REPORTS,

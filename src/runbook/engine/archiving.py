@@ -47,11 +47,14 @@ def archive_run(nb: NotebookNode, destination: "Destination") -> Archived:
     record = published or _lost_record(nb)
     if published and published.database is None:
         return Archived(record=record)
+    page = report_html(nb, record)
     files = {
         "report.ipynb": report_notebook(nb, record),
-        "report.html": report_html(nb, record),
+        "report.html": page,
         "plan.sql": (record.plan_sql or "-- No plan was made.\n").encode(),
     }
+    if destination.pdf:
+        files |= _pdf(page)
     try:
         destination = _named_by_notebook(record, destination)
         bundle = write_bundle(destination.store, record, files, destination.key)
@@ -60,6 +63,17 @@ def archive_run(nb: NotebookNode, destination: "Destination") -> Archived:
         kept = spool(record, files, destination.store.location, destination.key)
         return Archived(record=record, spooled=kept, problem=problem)
     return Archived(record=record, bundle=bundle)
+
+
+def _pdf(page: bytes) -> dict[str, bytes]:
+    """Return the report as PDF; where that fails, nothing: a bundle is not lost for its sake."""
+    from runbook.report.pdf import report_pdf
+
+    try:
+        return {"report.pdf": report_pdf(page)}
+    except Exception as error:
+        print(f"The PDF could not be made ({type(error).__name__}).", file=sys.stderr)
+        return {}
 
 
 def _named_by_notebook(record: "Record", destination: "Destination") -> "Destination":
