@@ -76,13 +76,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
     if not rows:
         return Fragment('<p class="runbook-none">None.</p>', "None.")
     numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(columns))]
-    heads = [
-        _aligned(html.escape(name), right) for name, right in zip(columns, numeric, strict=True)
-    ]
-    cells = [
-        [_aligned(_cell(item), right) for item, right in zip(row, numeric, strict=True)]
-        for row in rows
-    ]
+    heads = _aligned([html.escape(name) for name in columns], numeric)
+    cells = [_aligned([_cell(item) for item in row], numeric) for row in rows]
     with pd.option_context("display.max_colwidth", None):
         markup = pd.DataFrame(cells, columns=heads).to_html(
             index=False,
