@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "runbook"
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "facts", "sql", "settings", "vocabulary"),
+    ("", "errors", "facts", "secrets", "sql", "settings", "vocabulary"),
     ("models", "sample"),
     ("embedded",),
     ("database",),
@@ -43,7 +43,7 @@ ALONE = {
     "nbformat": ("report/", "engine/"),
     "papermill": ("engine/", "cli/execute.py"),
     "sqlalchemy": ("models/", "verify/models.py", "record.py"),
-    "click": ("cli/",),
+    "click": ("cli/", "engine/failure.py"),
 }
 """What is loaded in few places only, and where."""
 

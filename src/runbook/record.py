@@ -6,6 +6,7 @@ import platform
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -17,6 +18,20 @@ from runbook.run import Applied
 
 MIME = "application/vnd.runbook.result+json"
 """The type under which a notebook's cell publishes its record."""
+
+PROGRESS = "application/vnd.runbook.progress+json"
+"""The type under which it tells the engine how far it is, should it be killed: stage and record."""
+
+
+class Stage(StrEnum):
+    """What a run may have done to the database so far."""
+
+    READING = "reading"
+    """Nothing: it only read."""
+    CHANGING = "changing"
+    """It is at work, or its last transaction's end is unknown."""
+    CHANGED = "changed"
+    """All of it is committed and proved."""
 
 
 def _operator() -> str:

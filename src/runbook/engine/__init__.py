@@ -47,9 +47,12 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         from runbook.engine.failure import RunFailed
         from runbook.errors import RunbookError
 
-        options |= dict(zip(("progress_bar", "log_output", "autosave_cell_every"), args))
+        names = ("progress_bar", "log_output", "autosave_cell_every")
+        options |= dict(zip(names, args, strict=False))
         try:
-            return execute(nb, kernel_name, output_path, report, destination, options)
+            return execute(
+                nb, kernel_name, output_path, options, report=report, destination=destination
+            )
         except RunbookError as error:
             if report:
                 raise

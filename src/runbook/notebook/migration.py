@@ -8,6 +8,7 @@ from runbook.errors import BlockedError, ChecksFailed, Outcome, PlanDiffers, Run
 from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
+from runbook.record import Stage
 from runbook.report import html
 from runbook.run import Applied, Course, apply_atomic
 from runbook.verify import Counted
@@ -18,6 +19,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
     """The migration itself. On a database that is migrated already it only asks the checks."""
 
     step = "migrate"
+    stage = Stage.READING
     parameters_type = MigrateParameters
 
     def __init__(self, namespace: dict[str, object]) -> None:
@@ -56,6 +58,8 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             if self.plan is None:
                 raise BlockedError("There is no plan yet.", "Run the cells in their order.")
             course = Course()
+            self.stage = Stage.CHANGING
+            self.tell_progress()
             try:
                 self._applied = apply_atomic(
                     self.open,
@@ -67,6 +71,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                     progress=self._tell,
                     course=course,
                 )
+                self.stage = Stage.CHANGED
                 self.record.note_applied(self._applied)
             finally:
                 self._show_course(course)

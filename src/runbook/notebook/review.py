@@ -3,12 +3,14 @@
 from runbook.errors import Outcome
 from runbook.notebook.planning import Planning
 from runbook.parameters import ReviewParameters
+from runbook.record import Stage
 
 
 class Review(Planning[ReviewParameters]):
     """The review of a migration."""
 
     step = "review"
+    stage = Stage.READING
     parameters_type = ReviewParameters
 
     def conclude(self) -> None:

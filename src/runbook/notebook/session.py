@@ -13,12 +13,14 @@ import psycopg
 
 from runbook.catalog import read_catalog, read_server
 from runbook.database import ARCHIVING, Target, connect, resolve
-from runbook.errors import Outcome, RefusedError, RunbookError, UsageError
+from runbook.errors import ChecksFailed, Outcome, RefusedError, RunbookError, UsageError
 from runbook.facts import Catalog, LedgerEntry
+from runbook.notebook.publication import publication
 from runbook.parameters import Parameters
-from runbook.record import MIME, Database, Record, now
+from runbook.record import PROGRESS, Database, Record, Stage, now
 from runbook.report import html
 from runbook.report.numbers import size
+from runbook.secrets import Scrubber, scrubber_for
 from runbook.spec import Spec, load_spec
 
 P = TypeVar("P", bound=Parameters)
@@ -29,6 +31,8 @@ class Session(Generic[P]):
 
     step: ClassVar[str]
     parameters_type: ClassVar[type[Parameters]]
+    stage: Stage = Stage.CHANGING
+    """What the run may have done to the database so far; a notebook that only reads says so."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         """Take the parameters from the notebook's namespace.
@@ -38,6 +42,7 @@ class Session(Generic[P]):
         """
         self._catalog: Catalog | None = None
         self._connection: psycopg.Connection[Any] | None = None
+        self._scrubber = _scrubber(namespace)
         self.run_id = uuid.uuid4()
         self.record = Record(
             run_id=str(self.run_id), migration="", step=self.step, started_at=now()
@@ -128,32 +133,33 @@ class Session(Generic[P]):
 
     def publish(self) -> None:
         """Publish the record as data of the cell, with a banner for the reader."""
-        record = self.record
-        good = record.exit_code == 0
-        shown = html.banner("good" if good else "bad", headline(record), record.remedy)
         from IPython.display import display
 
-        display(
-            {
-                MIME: record.model_dump(mode="json"),
-                "text/html": shown.markup,
-                "text/plain": shown.text,
-            },
-            raw=True,
-        )
+        display(self._scrubber.tree(publication(self.record)), raw=True)
         if ARCHIVING not in os.environ:
             self.show(
                 html.line("Run by hand: not archived. `runbook` and papermill archive a bundle.")
             )
 
+    def tell_progress(self) -> None:
+        """Tell the engine how far the run is; it keeps the last word of a kernel that is killed."""
+        if ARCHIVING in os.environ:
+            from IPython.display import display
+
+            told = {"stage": self.stage, "record": self.record.model_dump(mode="json")}
+            display({PROGRESS: self._scrubber.tree(told)}, raw=True)
+
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
-        """Time a step, and publish the record if it fails."""
+        """Time a step, tell the progress after it, and publish the record if it fails."""
         started = time.monotonic()
         try:
             yield
-        except psycopg.Error as error:
-            failure = self.database_failure(error)
+        except (psycopg.Error, KeyboardInterrupt) as error:
+            if isinstance(error, psycopg.Error):
+                failure = self.database_failure(error)
+            else:
+                failure = self.interrupted()
             self._fail(failure)
             raise failure from error
         except BaseException as error:
@@ -161,11 +167,31 @@ class Session(Generic[P]):
             raise
         finally:
             self.record.timings[name] = round(time.monotonic() - started, 4)
+        self.tell_progress()
 
     def database_failure(self, error: psycopg.Error) -> RunbookError:
         """Return what an error means that the server sent while it was only being read."""
         return RefusedError(
             _said(error), "Nothing was changed. Look at the server, then run again."
+        )
+
+    def interrupted(self) -> RunbookError:
+        """Return what an interrupt means that no transaction was there to take back for."""
+        message = "The run was interrupted."
+        if self.stage is Stage.READING:
+            return RefusedError(
+                message, "Nothing was changed: the run had only read. Run it again."
+            )
+        if self.stage is Stage.CHANGED:
+            return ChecksFailed(
+                message,
+                "The migration is applied and proved, but not every check could be asked: run "
+                "`runbook verify`.",
+            )
+        return RunbookError(
+            message,
+            "It was between two transactions: each is either whole or not there at all. "
+            "`runbook verify` tells which.",
         )
 
     def _fail(self, error: BaseException) -> None:
@@ -188,9 +214,9 @@ def _said(error: psycopg.Error) -> str:
     return f"The server answered with error {error.sqlstate}: {error.diag.message_primary}."
 
 
-def headline(record: Record) -> str:
-    """Return the first line of a report: outcome, and what it means."""
-    return f"{record.outcome.replace('-', ' ').capitalize()}: {record.message}"
+def _scrubber(namespace: Mapping[str, Any]) -> Scrubber:
+    """Return what keeps secrets unwritten: those of a notebook's variables and environment."""
+    return scrubber_for([text for text in namespace.values() if isinstance(text, str)])
 
 
 _SHELLS_OWN = re.compile(r"_+|_(i+|ih|oh|dh|i?\d+|exit_code)|__.*__")

@@ -5,7 +5,7 @@ from typing import TypeVar
 from runbook.errors import ChecksFailed, Outcome
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import Parameters, VerifyParameters
-from runbook.record import CountAfter, Counts
+from runbook.record import CountAfter, Counts, Stage
 from runbook.report import html
 from runbook.verify import Counted, verify
 from runbook.vocabulary import CheckResult
@@ -49,6 +49,7 @@ class Verification(Checking[VerifyParameters]):
     """The checks of a recorded run."""
 
     step = "verify"
+    stage = Stage.READING
     parameters_type = VerifyParameters
 
     def recorded(self) -> None:

@@ -1,0 +1,140 @@
+"""How the execution of a notebook ended, and what its record must say of it.
+
+The kernel publishes the record of a run. Where it could not (it was killed, it left, it did not
+react), the engine publishes one for it: the last that is known of the run, with how it ended.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from runbook.engine.archiving import KEY, parameter, published_record
+from runbook.errors import Outcome
+from runbook.record import MIME, Record, Stage, now
+
+
+class Cause(StrEnum):
+    """Why a notebook's execution ended."""
+
+    COMPLETED = "completed"
+    """Every cell ran."""
+    FAILED = "failed"
+    """A cell raised an error."""
+    EXITED = "exited"
+    """A cell called `sys.exit`."""
+    KILLED = "killed"
+    """The kernel's process ended, by a signal or by itself."""
+    TIMED_OUT = "timed out"
+    """A cell ran longer than papermill's execution timeout."""
+    INTERRUPTED = "interrupted"
+    """A signal asked the run to end, or somebody interrupted the kernel."""
+    NOT_STARTED = "not started"
+    """The kernel did not start."""
+    BROKEN = "broken"
+    """The engine itself failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a notebook's execution ended."""
+
+    cause: Cause
+    place: int | None = None
+    """The place of the cell that was running, or would have been next."""
+    sentence: str = ""
+    """What happened, in a sentence."""
+    progress: dict[str, Any] | None = None
+    """What the kernel told last of the run: its stage and its record so far."""
+
+
+_STATES = {
+    Stage.READING: "Nothing was changed: the run had only read. Run it again.",
+    Stage.CHANGING: "What was not committed, the server rolls back: the database is as it was, or "
+    "changed as far as the ledger says. `runbook verify` tells which.",
+    Stage.CHANGED: "The change is committed and proved, but not every check could be asked: run "
+    "`runbook verify`.",
+}
+
+
+def settle(nb: NotebookNode, ending: Ending) -> None:
+    """Have the notebook's published record say how the run ended.
+
+    A record that the kernel published of the failure itself keeps its outcome; the engine knows
+    better only what interrupted it. Without one the engine's is added to the cell that was running,
+    and an error in words, so that no reader of the notebook takes the cell for a complete one.
+    """
+    published = published_record(nb)
+    if ending.cause is Cause.COMPLETED and published:
+        return
+    if ending.cause is Cause.FAILED and published and published.exit_code:
+        return
+    if published and published.exit_code:
+        record = published
+        own = "" if record.message.startswith("The run was interrupted") else f" {record.message}"
+        record.message = ending.sentence + own
+    else:
+        record = _record(nb, ending, published)
+    _publish(nb, ending, record)
+
+
+def _record(nb: NotebookNode, ending: Ending, published: Record | None) -> Record:
+    """Return the record of a run that published none of its failure."""
+    told = ending.progress or {}
+    stage = Stage(told.get("stage", Stage.READING))
+    if stage is Stage.READING and ending.place is not None and _may_change(nb, ending.place):
+        stage = Stage.CHANGING  # the kernel's last word may have been lost with it
+    if published:
+        record = published
+        message = f"{ending.sentence} Its result was published before: {record.message}"
+    else:
+        record = Record.model_validate(told["record"]) if told else _blank(nb)
+        message = ending.sentence or "Every cell ran, but none published the run's result."
+    if stage is Stage.CHANGED and not published:
+        outcome = Outcome.CHECK_FAILED
+    elif stage is Stage.READING and ending.cause is Cause.INTERRUPTED:
+        outcome = Outcome.REFUSED
+    else:
+        outcome = Outcome.ERROR
+    record.end(outcome, message, _STATES[stage])
+    return record
+
+
+def _may_change(nb: NotebookNode, place: int) -> bool:
+    """Return whether a cell calls a method that changes the database."""
+    source = str(nb.cells[place].source)
+    return any(f".{method}(" in source for method in ("apply", "undo", "roll_back", "rollback"))
+
+
+def _blank(nb: NotebookNode) -> Record:
+    """Return the record of a run of which the kernel told nothing."""
+    return Record(
+        run_id="",
+        migration=Path(str(parameter(nb, "spec", "llamalog"))).stem,
+        step=str(nb.metadata[KEY]["step"]),
+        started_at=nb.metadata.papermill.get("start_time") or now(),
+    )
+
+
+def _publish(nb: NotebookNode, ending: Ending, record: Record) -> None:
+    """Put the record into the notebook in place of what it published, else below the cell."""
+    from runbook.notebook.publication import publication
+
+    data = publication(record)
+    for cell in reversed(nb.cells):
+        for output in cell.get("outputs", []):
+            if MIME in output.get("data", {}):
+                output["data"] = data
+                return
+    code = [place for place, cell in enumerate(nb.cells) if cell.cell_type == "code"]
+    if not code:
+        return
+    cell = nb.cells[code[-1] if ending.place is None else ending.place]
+    cell.outputs.append(new_output("display_data", data=data))
+    if not any(output.output_type == "error" for output in cell.outputs):
+        name = ending.cause.title().replace(" ", "")
+        lines = [f"{name}: {record.message}", record.remedy]
+        cell.outputs.append(new_output("error", ename=name, evalue=record.message, traceback=lines))

@@ -1,0 +1,51 @@
+"""Papermill's notebook manager, made truthful: nothing secret is saved, nothing unrun completed."""
+
+import logging
+from typing import Any
+
+from nbformat import NotebookNode
+from papermill.engines import NotebookExecutionManager
+from papermill.iorw import write_ipynb
+
+from runbook.secrets import Scrubber
+
+_log = logging.getLogger("papermill")
+
+
+class Manager(NotebookExecutionManager):  # type: ignore[misc]
+    """Keeps a notebook's metadata while it runs, and saves it."""
+
+    def __init__(self, nb: NotebookNode, scrubber: Scrubber, **options: Any) -> None:
+        super().__init__(nb, **options)
+        self.nb: NotebookNode = nb
+        self._scrubber = scrubber
+        self._complained = False
+
+    def save(self, **kwargs: Any) -> None:
+        """Scrub the notebook in memory, then save it.
+
+        A place that cannot be written ends no migration midway: it is told once, and papermill
+        fails at its own last save if it is still so.
+        """
+        self.nb = kwargs.get("nb", self.nb)
+        self._scrubber.into(self.nb)
+        try:
+            if self.output_path:
+                write_ipynb(self.nb, self.output_path)
+        except OSError as error:
+            if not self._complained:
+                _log.warning("The output notebook cannot be written: %s", error)
+            self._complained = True
+        self.last_save_time = self.now()
+
+    def notebook_complete(self, **kwargs: Any) -> None:
+        """Note the end. Papermill's own would call every cell completed that did not run."""
+        self.nb = kwargs.get("nb", self.nb)
+        self.end_time = self.now()
+        noted = self.nb.metadata.papermill
+        noted["end_time"] = self.end_time.isoformat()
+        noted["duration"] = (self.end_time - self.start_time).total_seconds()
+        if all(cell.metadata.papermill["status"] == self.COMPLETED for cell in self.nb.cells):
+            self.complete_pbar()
+        self.cleanup_pbar()
+        self.save()
