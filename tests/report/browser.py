@@ -5,6 +5,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,15 @@ _SWITCHES = (
 )
 
 _PATIENCE_S = 60
+
+# The protocol wants the pipes' ends to be 3 and 4, whatever their numbers are here.
+_LAUNCHER = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for place, end in zip((3, 4), ends):
+    os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -145,17 +155,17 @@ def browser(profile: Path) -> Iterator[Browser]:
     assert CHROMIUM
     theirs_in, our_writing = os.pipe()
     our_reading, theirs_out = os.pipe()
-    # The protocol wants the pipes' ends to be 3 and 4, whatever their numbers are here.
-    rewired = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-    command = ["sh", "-c", rewired, "sh", CHROMIUM, f"--user-data-dir={profile}", *_SWITCHES]
+    ends = (theirs_in, theirs_out)
+    launcher = [sys.executable, "-c", _LAUNCHER, *map(str, ends)]
+    command = [*launcher, CHROMIUM, f"--user-data-dir={profile}", *_SWITCHES]
     started = subprocess.Popen(
         command,
-        pass_fds=(theirs_in, theirs_out),
+        pass_fds=ends,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    os.close(theirs_in)
-    os.close(theirs_out)
+    for end in ends:
+        os.close(end)
     try:
         yield Browser(our_reading, our_writing)
     finally:

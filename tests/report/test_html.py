@@ -1,51 +1,14 @@
 """The HTML report of a real run over hostile data: one file, no network, nothing runs."""
 
-import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_refusals import run
-from tests.conftest import MAJORS, Cluster, _cluster
+from tests.report.conftest import HOSTILE, OTHERS
 from tests.report.page_reader import Page, first_text
 
-HOSTILE = "<script>alert(1)</script>"
-OTHERS = "<img src=https://evil.example/x onerror=alert(2)>"
 COUNTS = {"ENRICHED": 3770, "CREATED": 266, "CORRECTED": 15, "CACHED": 1, "FAILED": 0}
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.fixture(scope="module")
-def bundle(
-    clusters: dict[int, Cluster], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """The bundle of a migration whose title, and one of whose values, are markup."""
-    folder = tmp_path_factory.mktemp("hostile")
-    shipped = resources.files("runbook").joinpath("specs/llamalog.toml").read_text("utf-8")
-    (folder / "hostile.toml").write_text(
-        re.sub(r"^title = .*$", f'title = "{HOSTILE}"', shipped, flags=re.M), "utf-8"
-    )
-    cluster = _cluster(clusters, MAJORS[-1])
-    database = cluster.sample()
-    database.execute(
-        *(
-            f"UPDATE enrichment_logs SET operation = '{value}' WHERE id ="
-            " (SELECT id FROM enrichment_logs WHERE operation = 'manual_correction' LIMIT 1)"
-            for value in (HOSTILE, OTHERS)
-        )
-    )
-    ended = run(
-        *("migrate", "--database-url", database.url, "--spec", "hostile.toml", "--json"),
-        cwd=folder,
-    )
-    assert ended.returncode == 0, ended.stderr
-    yield Path(json.loads(ended.stdout)["bundle"])
-    cluster.drop(database)
 
 
 @pytest.fixture(scope="module")
@@ -107,22 +70,3 @@ def test_hostile_data_is_shown_as_text_alone(bundle: Path, markup: str, page: Pa
         assert any(value in text for text in page.texts), value
     assert first_text(markup).startswith(f"Succeeded: {HOSTILE} is applied")
     assert HOSTILE not in (bundle.parent / "index.html").read_text("utf-8")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_shows_the_outcome_first(bundle: Path, tmp_path: Path) -> None:
-    assert CHROMIUM
-    shown = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            (bundle / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
-    dom = Page(shown)
-    assert dom.texts[0].startswith("Succeeded: ")
-    assert not dom.all("script") and dom.all("img")

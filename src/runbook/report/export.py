@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode
 
-from runbook.record import MIME, Record
+from runbook.record import Record
 from runbook.report import summary
 from runbook.report.page import render
 from runbook.report.summary import headline
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+_OWN_TYPES = "application/vnd.runbook."
+"""How the types begin under which a notebook publishes what only programs read."""
 
 _SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 
@@ -76,5 +79,5 @@ def _cells(notebook: NotebookNode) -> str:
             exclude_input_prompt=True,
             anchor_link_text="#",
         )
-        markup, _ = exporter.from_notebook_node(notebook, {"record_type": MIME})
+        markup, _ = exporter.from_notebook_node(notebook, {"own_types": _OWN_TYPES})
     return str(markup)

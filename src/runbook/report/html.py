@@ -83,6 +83,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
             index=False,
             border=0,
             escape=False,
+            # As they are: by itself pandas shows a line break or a tab in a cell as an escape.
+            formatters=[str] * len(columns),
             classes=["runbook", *(f"right-{n + 1}" for n, right in enumerate(numeric) if right)],
         )
         text = pd.DataFrame(
@@ -160,8 +162,8 @@ def _cell(item: object) -> str:
         return f'<span class="word {kind}">{mark} {_text(item)}</span>'
     if isinstance(item, Code):
         shown = _highlighted(item) if isinstance(item, Sql) else html.escape(item)
-        # An entity, since pandas would print a line break in a cell as the two characters \\n.
-        return f'<pre class="highlight" style="{_CODE}">{shown}</pre>'.replace("\n", "&#10;")
+        # An entity, since pandas would make of two spaces what PostgreSQL does not take for any.
+        return f'<pre class="highlight" style="{_CODE}">{shown}</pre>'.replace("  ", " &#32;")
     text = html.escape(_text(item))
     is_word = isinstance(item, str) and len(item) <= _WORD and " " not in item
     return f"<span class='word'>{text}</span>" if is_word else text

@@ -43,7 +43,7 @@ class Run:
     good: bool
     message: str
     database: str
-    """`–` where none was reached."""
+    """Empty where none was reached."""
     host: str
     operator: str
     before: int | None
@@ -69,7 +69,7 @@ class Run:
             outcome=str(manifest.get("outcome") or "unknown"),
             good=manifest.get("exit_code") == 0,
             message=str(manifest.get("message") or ""),
-            database=str(database.get("name") or "–"),
+            database=str(database.get("name") or ""),
             host=f"{database.get('host') or ''}{port}",
             operator=str(manifest.get("operator") or "–"),
             before=(counts.get("before") or {}).get("total"),
@@ -83,6 +83,11 @@ class Run:
     def place(self) -> tuple[str, str, str]:
         """What was migrated, and where."""
         return self.migration, self.database, self.host
+
+    @property
+    def main_file(self) -> str:
+        """What a person wants to see first: the report, where there is one."""
+        return self.files[0][0]
 
     @property
     def month(self) -> str:
@@ -150,7 +155,7 @@ def _still_open(runs: Iterable[Run]) -> list[Run]:
         key = (*run.place, run.step)
         if run.good:
             mended.add(key)
-        elif key not in mended or run.database == "–":
+        elif key not in mended or not run.database:
             found.append(run)
     return found
 
@@ -165,7 +170,8 @@ def _places(runs: Iterable[Run], steps: Sequence[str]) -> list[Place]:
     """Return how far each migration came on each database, the one last worked on first."""
     newest: dict[tuple[str, str, str], dict[str, Run]] = {}
     for run in runs:
-        newest.setdefault(run.place, {}).setdefault(run.step, run)
+        if run.database:
+            newest.setdefault(run.place, {}).setdefault(run.step, run)
     return [
         Place(
             migration=migration,
