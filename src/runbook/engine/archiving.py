@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode
 
-from runbook.errors import UsageError
+from runbook.errors import Outcome, UsageError
 
 if TYPE_CHECKING:
     from runbook.archive.bundle import Bundle
@@ -36,16 +36,17 @@ class Archived:
         return 1 if self.problem else self.record.exit_code
 
 
-def archive_run(nb: NotebookNode, destination: "Destination") -> Archived:
-    """Write the bundle of an executed notebook; into the spool if the archive cannot be written."""
+def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") -> Archived:
+    """Write the bundle of an executed notebook; into the spool if the archive cannot be written.
+
+    A run that was refused before a database was reached has none.
+    """
     from runbook.archive.bundle import write_bundle
     from runbook.archive.spool import spool
     from runbook.archive.store import ArchiveError
     from runbook.report.export import report_html, report_notebook
 
-    published = published_record(nb)
-    record = published or _lost_record(nb)
-    if published and published.database is None:
+    if record.database is None and record.outcome is Outcome.REFUSED:
         return Archived(record=record)
     page = report_html(nb, record)
     files = {
@@ -95,25 +96,6 @@ def published_record(nb: NotebookNode) -> "Record | None":
         if MIME in output.get("data", {})
     ]
     return Record.model_validate(found[-1]) if found else None
-
-
-def _lost_record(nb: NotebookNode) -> "Record":
-    """Return what can be said of a run whose kernel ended before it published anything."""
-    from runbook.record import Record, now
-
-    record = Record(
-        run_id="",
-        migration=Path(str(parameter(nb, "spec", "llamalog"))).stem,
-        step=str(nb.metadata[KEY]["step"]),
-        started_at=now(),
-    )
-    record.message = "The kernel ended before it published a result."
-    record.remedy = (
-        "The database is either as it was or wholly migrated, nothing between: "
-        "`runbook verify` tells which."
-    )
-    record.finished_at = now()
-    return record
 
 
 def parameter(nb: NotebookNode, name: str, default: object) -> object:

@@ -75,12 +75,12 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     def _execute_cells(self) -> None:
         for place, cell in enumerate(self.nb.cells):
             if self._asked and cell.cell_type == "code":
-                self._end(Cause.INTERRUPTED, place, f"{self._interrupted()} before {_named(cell)}.")
-                self.nb_man.cell_exception(cell, cell_index=place)
-                self.nb_man.save()
+                sentence = f"{self._interrupted()} before {_named(cell)}."
+                self._end(Cause.INTERRUPTED, place, sentence, begun=False)
                 return
             if not self._execute_cell(place, cell):
                 return
+        self._end(Cause.COMPLETED, None, "")
 
     def _execute_cell(self, place: int, cell: NotebookNode) -> bool:
         """Execute one cell; return whether it succeeded."""
@@ -162,16 +162,20 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         place = next((n for n, cell in enumerate(self.nb.cells) if cell.cell_type == "code"), None)
         if self._asked:
             sentence = f"{self._interrupted()} before its kernel had started."
-            self._end(Cause.INTERRUPTED, place, sentence)
+            self._end(Cause.INTERRUPTED, place, sentence, begun=False)
         else:
             reason = self._prepared.scrubber.text(str(error)).strip().rstrip(".")
-            self._end(Cause.NOT_STARTED, place, f"The kernel did not start: {reason}.")
-        if place is not None:
-            self.nb_man.cell_exception(self.nb.cells[place], cell_index=place)
+            sentence = f"The kernel did not start: {reason}."
+            self._end(Cause.NOT_STARTED, place, sentence, begun=False)
 
-    def _end(self, cause: Cause, place: int | None, sentence: str) -> None:
-        sentence = sentence[:1].upper() + sentence[1:]
-        self._ending = Ending(cause=cause, place=place, sentence=sentence, progress=self._progress)
+    def _end(self, cause: Cause, place: int | None, sentence: str, *, begun: bool = True) -> None:
+        self._ending = Ending(
+            cause=cause,
+            place=place,
+            begun=begun,
+            sentence=sentence[:1].upper() + sentence[1:],
+            progress=self._progress,
+        )
 
     # -- the kernel ----------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class Ending:
     cause: Cause
     place: int | None = None
     """The place of the cell that was running, or would have been next."""
+    begun: bool = True
+    """Whether that cell was begun."""
     sentence: str = ""
     """What happened, in a sentence."""
     progress: dict[str, Any] | None = None
@@ -60,32 +62,42 @@ _STATES = {
 }
 
 
-def settle(nb: NotebookNode, ending: Ending) -> None:
-    """Have the notebook's published record say how the run ended.
+_NAMES = {
+    Cause.COMPLETED: "NoResult",
+    Cause.KILLED: "KernelKilled",
+    Cause.TIMED_OUT: "TimedOut",
+    Cause.INTERRUPTED: "Interrupted",
+    Cause.NOT_STARTED: "KernelNotStarted",
+}
+"""The names of errors that the engine adds to a cell."""
+
+
+def settle(nb: NotebookNode, ending: Ending) -> Record:
+    """Return the record of the run, the notebook's published one saying how it ended.
 
     A record that the kernel published of the failure itself keeps its outcome; the engine knows
     better only what interrupted it. Without one the engine's is added to the cell that was running,
     and an error in words, so that no reader of the notebook takes the cell for a complete one.
     """
-    published = published_record(nb)
-    if ending.cause is Cause.COMPLETED and published:
-        return
-    if ending.cause is Cause.FAILED and published and published.exit_code:
-        return
-    if published and published.exit_code:
-        record = published
+    record = published_record(nb)
+    if record and ending.cause is Cause.COMPLETED:
+        return record
+    if record and record.exit_code:
+        if ending.cause is Cause.FAILED:
+            return record
         own = "" if record.message.startswith("The run was interrupted") else f" {record.message}"
         record.message = ending.sentence + own
     else:
-        record = _record(nb, ending, published)
+        record = _record(nb, ending, record)
     _publish(nb, ending, record)
+    return record
 
 
 def _record(nb: NotebookNode, ending: Ending, published: Record | None) -> Record:
     """Return the record of a run that published none of its failure."""
     told = ending.progress or {}
     stage = Stage(told.get("stage", Stage.READING))
-    if stage is Stage.READING and ending.place is not None and _may_change(nb, ending.place):
+    if stage is Stage.READING and _may_change(nb, ending):
         stage = Stage.CHANGING  # the kernel's last word may have been lost with it
     if published:
         record = published
@@ -103,9 +115,11 @@ def _record(nb: NotebookNode, ending: Ending, published: Record | None) -> Recor
     return record
 
 
-def _may_change(nb: NotebookNode, place: int) -> bool:
-    """Return whether a cell calls a method that changes the database."""
-    source = str(nb.cells[place].source)
+def _may_change(nb: NotebookNode, ending: Ending) -> bool:
+    """Return whether the cell that was running calls a method that changes the database."""
+    if ending.place is None or not ending.begun:
+        return False
+    source = str(nb.cells[ending.place].source)
     return any(f".{method}(" in source for method in ("apply", "undo", "roll_back", "rollback"))
 
 
@@ -133,8 +147,10 @@ def _publish(nb: NotebookNode, ending: Ending, record: Record) -> None:
     if not code:
         return
     cell = nb.cells[code[-1] if ending.place is None else ending.place]
+    cell.metadata.papermill |= {"exception": True, "status": "failed"}
+    nb.metadata.papermill["exception"] = True
     cell.outputs.append(new_output("display_data", data=data))
     if not any(output.output_type == "error" for output in cell.outputs):
-        name = ending.cause.title().replace(" ", "")
+        name = _NAMES.get(ending.cause, "RunFailed")
         lines = [f"{name}: {record.message}", record.remedy]
         cell.outputs.append(new_output("error", ename=name, evalue=record.message, traceback=lines))

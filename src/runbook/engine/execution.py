@@ -64,9 +64,9 @@ def execute(
             try:
                 ending = client.run()
             finally:
-                settle(nb, ending)
+                record = settle(nb, ending)
                 manager.notebook_complete()
-                archived = archive_run(nb, destination)
+                archived = archive_run(nb, record, destination)
         (report or tell)(archived)
         if archived.exit_code:
             raise _failure(nb, archived)

@@ -1,0 +1,325 @@
+"""Whatever is killed, filled up or taken away, and whenever: the database is before or after, and
+what the archive says of it is true."""
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from nbformat import NotebookNode
+
+from runbook.archive.folder import FolderStore
+from runbook.archive.spool import spooled
+from runbook.archive.verification import verify_archive
+from runbook.embedded import Server
+from runbook.sample import load_sample
+from tests.cli.test_refusals import run
+from tests.embedded.other_processes import postmaster_pid, wait_for
+from tests.notebook.papermilling import notebook, papermill, read, with_cell
+from tests.state import database_state
+
+KERNEL = "import os; os.kill(os.getpid(), 9)"
+PAPERMILL = "import os, time; os.kill(os.getppid(), 9); time.sleep(1)"
+# By `exec`, since a name that a cell leaves behind before the first counts as a parameter.
+FILL = """
+exec('''
+with open("reports/.fill", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+''', {})
+"""
+TAKE_AWAY = """
+import pathlib, shutil
+shutil.rmtree("reports")
+pathlib.Path("reports").write_text("in the way")
+"""
+
+CELLS = [
+    pytest.param(cell, marks=() if cell in {"target", "apply", "checks"} else pytest.mark.soak)
+    for cell in ("parameters", "target", "findings", "plan", "apply", "counts", "checks")
+]
+"""The cells before which a blow falls; `make soak` takes all of them."""
+
+AT_STATEMENT = """
+def strike(statement, tell=run._tell):
+    tell(statement)
+    if run._told == {number}:
+        {code}
+
+run._tell = strike
+"""
+
+STATEMENTS = 42
+"""At least as many as the plan has; a blow that never falls leaves a run that succeeds."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server that may be killed, with a template of the sample."""
+    with tempfile.TemporaryDirectory(prefix="runbook-tests-") as folder:
+        Path(folder).chmod(0o755)
+        server = Server(Path(folder) / "doomed", settings={"fsync": "off"}).acquire()
+        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template")
+        with psycopg.connect(server.conninfo("template")) as connection:
+            load_sample(connection)
+        yield server
+        server.destroy()
+
+
+@pytest.fixture
+def conninfo(server: Server) -> Iterator[str]:
+    """A database of the test's own."""
+    with server.lease():
+        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS target WITH (FORCE)")
+            connection.execute("CREATE DATABASE target TEMPLATE template STRATEGY file_copy")
+        yield server.conninfo("target")
+
+
+def url(conninfo: str) -> str:
+    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    return (
+        f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}&port={parts['port']}"
+    )
+
+
+def state(conninfo: str) -> dict[str, Any]:
+    with psycopg.connect(conninfo) as connection:
+        return database_state(connection)
+
+
+def no_run_is_left(conninfo: str) -> bool:
+    """Return whether no session of a run is in the server any more."""
+    with suppress(psycopg.OperationalError), psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'runbook %'"
+        ).fetchone()
+        return row == (0,)
+    return False
+
+
+def strike(
+    source: Path, folder: Path, conninfo: str, before: dict[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    """Run a notebook that does something terrible, and hold that everything is as it must be."""
+    ended = papermill(source, cwd=folder, env={"DATABASE_URL": url(conninfo)})
+    wait_for(lambda: no_run_is_left(conninfo))
+    is_after = run_of(conninfo) is not None
+    if not is_after:
+        assert state(conninfo) == before
+    assert_true(folder, run_of(conninfo))
+    if (folder / "reports").is_file():
+        (folder / "reports").unlink()
+    again = run(
+        *("migrate", "--database-url", url(conninfo), "--json", "--reports", "again"), cwd=folder
+    )
+    assert again.returncode == 0, again.stderr
+    answer = json.loads(again.stdout)
+    assert answer["outcome"] == ("already-applied" if is_after else "succeeded")
+    return ended
+
+
+def run_of(conninfo: str) -> str | None:
+    """Return the run that the database was migrated by, or None where it is as it was."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "SELECT to_regclass('llama_logs') IS NOT NULL, to_regclass('enrichment_logs') IS NULL"
+        ).fetchone()
+        assert row in ((True, True), (False, False))
+        if row == (False, False):
+            return None
+        found = connection.execute("SELECT run_id::text FROM runbook.ledger").fetchall()
+    assert len(found) == 1
+    return str(found[0][0])
+
+
+def assert_true(folder: Path, run_id: str | None) -> None:
+    """Hold that every report, archived or spooled, says what is the case."""
+    contents = [one.manifest.content for one in spooled()]
+    if (folder / "reports").is_dir():
+        store = FolderStore(folder / "reports")
+        assert verify_archive(store).faults == ()
+        contents += [manifest.content for manifest in store.bundles().values()]
+    for content in contents:
+        if content["outcome"] == "succeeded":
+            assert content["run_id"] == run_id
+        elif content["outcome"] in {"rolled-back", "refused"}:
+            assert run_id is None
+        else:
+            # What cannot be known is not claimed, what is known is said.
+            assert content["outcome"] in {"error", "check-failed"}, content["outcome"]
+            assert content["exit_code"] in {1, 4} and content["message"]
+            if content["outcome"] == "check-failed":
+                assert content["run_id"] == run_id
+            elif "is as it was" in content["remedy"] + content["message"]:
+                assert run_id is None or "either" in content["remedy"] + content["message"]
+
+
+def cells_of(path: Path) -> list[NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def assert_told(folder: Path) -> None:
+    """Hold that the output says which cell failed, and that none after it ran."""
+    cells = cells_of(folder / "out.ipynb")
+    statuses = [cell.metadata.papermill.status for cell in cells]
+    failed = statuses.index("failed")
+    assert set(statuses[:failed]) <= {"completed"}
+    assert set(statuses[failed + 1 :]) <= {"pending"}
+    assert any(output.output_type == "error" for output in cells[failed].outputs)
+    assert read(folder / "out.ipynb").metadata.papermill.exception is True
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_kernel_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
+    before = state(conninfo)
+    source = with_cell(notebook("migrate"), cell, KERNEL, tmp_path / "struck.ipynb")
+    ended = strike(source, tmp_path, conninfo, before)
+    assert ended.returncode != 0
+    assert_told(tmp_path)
+    (path,) = tmp_path.glob("reports/*/report.html")
+    assert "kernel" in path.read_text("utf-8").lower()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_papermill_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
+    before = state(conninfo)
+    source = with_cell(notebook("migrate"), cell, PAPERMILL, tmp_path / "struck.ipynb")
+    ended = strike(source, tmp_path, conninfo, before)
+    assert ended.returncode == -9
+    assert not list(tmp_path.glob("reports/*/manifest.json"))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_postgresql_is_killed(cell: str, conninfo: str, server: Server, tmp_path: Path) -> None:
+    before = state(conninfo)
+    source = with_cell(notebook("migrate"), cell, kill_server(server), tmp_path / "struck.ipynb")
+    with restarting(server):
+        ended = strike(source, tmp_path, conninfo, before)
+    assert ended.returncode != 0
+    assert_told(tmp_path)
+
+
+def kill_server(server: Server) -> str:
+    return f"import os; os.kill({postmaster_pid(server)}, 9)"
+
+
+@contextmanager
+def restarting(server: Server) -> Iterator[None]:
+    """Start a server again whenever it was killed."""
+    import threading
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            if not server.is_running:
+                time.sleep(1.5)  # an operator is slower than a run that only looks
+                with suppress(Exception), server.lease():
+                    pass
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with server.lease():
+            pass
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_archive_is_taken_away(cell: str, conninfo: str, tmp_path: Path) -> None:
+    before = state(conninfo)
+    source = with_cell(notebook("migrate"), cell, TAKE_AWAY, tmp_path / "struck.ipynb")
+    ended = strike(source, tmp_path, conninfo, before)
+    assert ended.returncode != 0 and "could not be archived" in ended.stderr
+    (waiting,) = spooled()
+    assert waiting.manifest.content["outcome"] == "succeeded"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder for reports on a disk of 100 kB."""
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_disk_of_the_archive_is_full(
+    cell: str, conninfo: str, small_disk: Path, tmp_path: Path
+) -> None:
+    before = state(conninfo)
+    source = with_cell(notebook("migrate"), cell, FILL, tmp_path / "struck.ipynb")
+    ended = strike(source, tmp_path, conninfo, before)
+    assert ended.returncode != 0 and "No space left on device" in ended.stderr
+    (waiting,) = spooled()
+    assert waiting.manifest.content["outcome"] == "succeeded"
+    assert not [path for path in small_disk.iterdir() if path.name.startswith("2")]
+
+
+def test_a_disk_that_is_full_already_leaves_the_database_untouched(
+    conninfo: str, small_disk: Path, tmp_path: Path
+) -> None:
+    before = state(conninfo)
+    (small_disk / "fill").write_bytes(bytes(100 * 1024))
+    ended = run("migrate", "--database-url", url(conninfo), cwd=tmp_path)
+    assert ended.returncode == 2 and "No space left on device" in ended.stderr
+    assert state(conninfo) == before
+
+
+BLOWS: dict[str, Callable[[Server], str]] = {
+    "kernel": lambda server: KERNEL,
+    "papermill": lambda server: PAPERMILL,
+    "postgresql": kill_server,
+}
+
+
+def at_statement(
+    number: int, blow: str, server: Server, conninfo: str, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Let a blow fall just before a statement of the transaction runs."""
+    before = state(conninfo)
+    code = AT_STATEMENT.format(number=number, code=BLOWS[blow](server))
+    source = with_cell(notebook("migrate"), "apply", code, folder / "struck.ipynb")
+    if blow == "postgresql":
+        with restarting(server):
+            return strike(source, folder, conninfo, before)
+    return strike(source, folder, conninfo, before)
+
+
+@pytest.mark.parametrize("blow", BLOWS)
+@pytest.mark.parametrize("number", [14, 40])
+def test_a_blow_falls_in_the_middle_of_the_transaction(
+    number: int, blow: str, server: Server, conninfo: str, tmp_path: Path
+) -> None:
+    assert at_statement(number, blow, server, conninfo, tmp_path).returncode != 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("blow", BLOWS)
+@pytest.mark.parametrize("number", range(1, STATEMENTS + 1))
+def test_a_blow_falls_before_any_statement(
+    number: int, blow: str, server: Server, conninfo: str, tmp_path: Path
+) -> None:
+    at_statement(number, blow, server, conninfo, tmp_path)
