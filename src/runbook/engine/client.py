@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import subprocess
 import sys
 import time
 from typing import Any
@@ -48,7 +49,10 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         self.reset_execution_trackers()
         started = False
         try:
-            with self.setup_kernel(env=self._prepared.environment):
+            # What a cell prints comes by messages, scrubbed. What a library writes to the process's
+            # own streams would reach the terminal as it is.
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            with self.setup_kernel(env=self._prepared.environment, **quiet):
                 started = True
                 self._execute_cells()
                 if self._ending.cause is Cause.COMPLETED:
