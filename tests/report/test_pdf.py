@@ -1,5 +1,6 @@
 """The report as PDF: the same bytes every time, nothing fetched, and tagged."""
 
+import os
 import subprocess
 import sys
 import time
@@ -42,11 +43,18 @@ def unpacked(document: bytes) -> bytes:
 
 
 @needs_pango
-def test_the_same_page_gives_the_same_bytes_at_another_time() -> None:
+@pytest.mark.parametrize("subsetter", ["HarfBuzz", "fontTools"])
+def test_the_same_page_gives_the_same_bytes_at_another_time(
+    subsetter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    if subsetter == "fontTools":
+        monkeypatch.setattr("weasyprint.pdf.fonts.harfbuzz_subset", None)
     first = pdf.report_pdf(page())
     time.sleep(1.1)
     assert pdf.report_pdf(page()) == first
     assert pdf.report_pdf(page("<p>Something else.</p>")) != first
+    assert "SOURCE_DATE_EPOCH" not in os.environ
 
 
 @needs_pango

@@ -5,6 +5,7 @@ It is an extra, and slow to load: nothing of it is loaded before a PDF is asked 
 
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -12,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from runbook.errors import UsageError
 
 _VARIANT = "pdf/ua-1"
+_TIME = "SOURCE_DATE_EPOCH"
 
 
 def require_pdf() -> None:
@@ -45,10 +47,22 @@ def report_pdf(html: bytes) -> bytes:
     from weasyprint import HTML
     from weasyprint.urls import URLFetcher  # type: ignore[import-untyped]
 
-    with _quiet():
+    with _quiet(), _fixed_time():
         inline_only = URLFetcher(allowed_protocols=["data"])
         page = HTML(string=html.decode(), url_fetcher=inline_only)
         return bytes(page.write_pdf(pdf_variant=_VARIANT))
+
+
+@contextmanager
+def _fixed_time() -> Iterator[None]:
+    """Keep the time out of the fonts: fontTools, where it stands in for HarfBuzz, dates them."""
+    given = os.environ.get(_TIME)
+    os.environ.setdefault(_TIME, "0")
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ[_TIME]
 
 
 @contextmanager
