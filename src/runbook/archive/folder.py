@@ -4,9 +4,11 @@ The files of a bundle are written into a hidden folder, forced to disk, and that
 into place: a folder without a dot in front is therefore always a whole bundle.
 """
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -60,7 +62,9 @@ class FolderStore:
     def bundles(self) -> dict[str, Manifest]:
         with _archive_errors():
             paths = {name: self.path / name / NAME for name in self.folders()}
-            return manifests({n: path.read_bytes() for n, path in paths.items() if path.is_file()})
+            return manifests(
+                {name: _read(path) for name, path in paths.items() if os.path.lexists(path)}
+            )
 
     def folders(self) -> Iterable[str]:
         with _archive_errors():
@@ -71,17 +75,12 @@ class FolderStore:
             )
 
     def files(self, bundle: str) -> dict[str, int]:
-        top = self.path / bundle
         with _archive_errors():
-            return {
-                str(path.relative_to(top)): path.lstat().st_size
-                for path in sorted(top.rglob("*"))
-                if not path.is_dir() and path != top / NAME
-            }
+            return dict(_walk(self.path / bundle, ""))
 
     def read(self, bundle: str, file: str) -> bytes:
         with _archive_errors():
-            return (self.path / bundle / file).read_bytes()
+            return _read(self.path / bundle / file)
 
     def put_index(self, make: Callable[[], bytes]) -> None:
         with _archive_errors(), self._one_writer():
@@ -102,6 +101,37 @@ def _archive_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise ArchiveError(error.strerror or type(error).__name__) from error
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+    """Yield everything in a folder of a bundle that is not its manifest: name and size in bytes.
+
+    What is no regular file has the size -1, which no manifest lists: a link leads to what was never
+    sealed, and an empty folder was not there.
+    """
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            inside = list(_walk(Path(entry.path), f"{prefix}{entry.name}/"))
+            yield from inside or [(f"{prefix}{entry.name}/", -1)]
+        elif f"{prefix}{entry.name}" != NAME:
+            is_file = entry.is_file(follow_symlinks=False)
+            yield (
+                f"{prefix}{entry.name}",
+                entry.stat(follow_symlinks=False).st_size if is_file else -1,
+            )
+
+
+def _read(path: Path) -> bytes:
+    """Return a file's content; of a link, a pipe or a device nothing, so that no hash fits."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return b""
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read() if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
 
 
 def _write(path: Path, data: bytes) -> None:

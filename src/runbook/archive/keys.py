@@ -131,8 +131,13 @@ def public_key(given: str) -> str:
     """
     path = Path(given).expanduser()
     text = given
-    if path.is_file():
-        text = path.read_text("utf-8", errors="replace")
+    try:
+        if path.is_file():
+            text = path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(
+            f"The public key {given[:80]!r} cannot be read: {error.strerror}.", "Name its file."
+        ) from None
     if "-----BEGIN" in text:
         return _public_of_pem(text, given)
     text = text.strip()

@@ -21,6 +21,7 @@ from runbook.record import Record
 NAME = "manifest.json"
 SCHEMA = "runbook.manifest/1"
 ALGORITHM = "ed25519"
+_SIGNATURE = ["algorithm", "public_key", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,10 @@ class Manifest:
     def is_signature_good(self) -> bool:
         """Whether the signature is of the key that it names, over these bytes."""
         signature = self.content.get("signature")
-        if not isinstance(signature, dict) or signature.get("algorithm") != ALGORITHM:
+        # Nothing else may stand in it: neither the seal nor the signature covers it.
+        if not isinstance(signature, dict) or list(signature) != _SIGNATURE:
+            return False
+        if signature["algorithm"] != ALGORITHM:
             return False
         message = _bytes({**self.content, "signature": None})
         return verifies(str(signature.get("public_key")), str(signature.get("value")), message)
@@ -107,7 +111,7 @@ def read_manifest(data: bytes) -> Manifest | None:
     """Return a manifest of ours, or None where the bytes are none."""
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         return None

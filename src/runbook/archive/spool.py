@@ -4,10 +4,12 @@ A spooled bundle is sealed like any other and stands alone in its chain; deliver
 place in the archive's chain and seals it anew.
 """
 
+import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -18,12 +20,16 @@ from runbook.archive.keys import SigningKey
 from runbook.archive.manifest import NAME, Manifest, Position, make_manifest
 from runbook.archive.store import ArchiveError, opened
 from runbook.archive.verification import Fault, verify_bundle
+from runbook.errors import UsageError
 from runbook.record import Record
 
 VARIABLE = "RUNBOOK_SPOOL"
 """The environment variable that names the spool's folder."""
 
 _TARGET = ".target"
+
+_IDENTITY = ("run_id", "step", "started_at", "files")
+"""What two manifests of one run have in common; a lost kernel leaves no run's id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +67,40 @@ def spool(
 ) -> Path | None:
     """Keep a bundle until it is delivered; return its folder, or None if nothing can be kept."""
 
-    def seal(position: Position) -> bytes:
-        return make_manifest(record, files, Position(bundle=position.bundle, previous=None), key)
-
+    notes: list[Path] = []
     for folder in spool_folders():
+
+        def seal(position: Position, folder: Path = folder) -> bytes:
+            # Where it belongs is on disk before the bundle is.
+            notes.append(folder / f"{position.bundle}{_TARGET}")
+            notes[-1].write_text(target, "utf-8")
+            return make_manifest(
+                record, files, Position(bundle=position.bundle, previous=None), key
+            )
+
         with suppress(ArchiveError, OSError):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            name = FolderStore(folder).publish(bundle_stem(record), files, seal)
-            (folder / f"{name}{_TARGET}").write_text(target, "utf-8")
-            return folder / name
+            if not _is_own(folder):
+                continue
+            return folder / FolderStore(folder).publish(bundle_stem(record), files, seal)
     return None
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether nobody but this account can write into a folder: who can put a bundle into
+    the spool has it archived and signed."""
+    found = folder.lstat()
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
 
 
 def spooled() -> Iterator[Spooled]:
     """Yield what waits, the oldest first."""
     for folder in spool_folders():
-        if not folder.is_dir():
+        if not folder.is_dir() or not _is_own(folder):
             continue
         found = FolderStore(folder).bundles()
         for name in sorted(found, key=lambda name: str(found[name].content.get("finished_at"))):
@@ -88,40 +112,55 @@ def spooled() -> Iterator[Spooled]:
 def push(reports: str | None, key: SigningKey | None) -> Iterator[Delivered]:
     """Deliver what waits, to `reports` or to where each belongs; yield what came of each.
 
-    A bundle that is in the archive already is not archived twice. Raises `UsageError` if an
-    archive cannot be written.
+    A bundle that is in the archive already is not archived twice. With a key only bundles are
+    delivered that were signed by it when they were spooled: what is sealed anew must not be given
+    a signature that it never had.
     """
     for one in spooled():
-        target = reports or one.target or "reports"
-        name = one.path.name
-        faults = verify_bundle(FolderStore(one.path.parent), name).faults
-        if faults:
-            yield Delivered(name=name, target=target, bundle=None, problem=_altered(faults))
-            continue
-        try:
-            bundle = _deliver(one, target, key)
-        except ArchiveError as error:
-            yield Delivered(name=name, target=target, bundle=None, problem=error.reason)
-            continue
-        rmtree(one.path)
-        one.path.with_name(f"{name}{_TARGET}").unlink(missing_ok=True)
-        yield Delivered(name=name, target=target, bundle=bundle)
+        name, target = one.path.name, reports or one.target
+        with _one_pusher(one.path.parent):
+            if not one.path.is_dir():
+                continue  # somebody else has just delivered it
+            try:
+                bundle, problem = _deliver(one, target, key)
+            except ArchiveError as error:
+                bundle, problem = None, error.reason
+            except (UsageError, OSError, ValueError) as error:
+                bundle, problem = None, getattr(error, "message", "") or str(error)
+            if bundle:
+                rmtree(one.path, ignore_errors=True)
+                one.path.with_name(f"{name}{_TARGET}").unlink(missing_ok=True)
+        yield Delivered(name=name, target=target, bundle=bundle, problem=problem)
 
 
-def _deliver(one: Spooled, target: str, key: SigningKey | None) -> Bundle:
-    """Archive a spooled bundle, unless it is there already."""
+@contextmanager
+def _one_pusher(folder: Path) -> Iterator[None]:
+    with (folder / ".push").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _deliver(one: Spooled, target: str, key: SigningKey | None) -> tuple[Bundle | None, str]:
+    """Archive a spooled bundle, unless it is there already; return where, or why not."""
+    trusted = [key.public] if key else []
+    faults = verify_bundle(FolderStore(one.path.parent), one.path.name, trusted=trusted).faults
+    if faults:
+        return None, _altered(faults)
+    if not target:
+        return None, "where it belongs was not noted: name the archive with --reports"
     store = opened(target)
     content = one.manifest.content
     for name, there in store.bundles().items():
-        if there.content.get("run_id") and there.content["run_id"] == content.get("run_id"):
-            return Bundle(name=name, location=f"{store.location}/{name}")
+        is_same = all(there.content.get(key) == content.get(key) for key in _IDENTITY)
+        if is_same and not verify_bundle(store, name).faults:
+            return Bundle(name=name, location=f"{store.location}/{name}"), ""
     record = Record.model_validate(
         {name: item for name, item in content.items() if name in Record.model_fields}
     )
     files = {
         path.name: path.read_bytes() for path in sorted(one.path.iterdir()) if path.name != NAME
     }
-    return write_bundle(store, record, files, key)
+    return write_bundle(store, record, files, key), ""
 
 
 def _altered(faults: tuple[Fault, ...]) -> str:

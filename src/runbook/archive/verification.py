@@ -75,7 +75,7 @@ def verify_archive(
 
 def verify_bundle(store: Store, name: str, *, trusted: Collection[str] = ()) -> Verdict:
     """Verify one bundle by itself. Raises `ArchiveError` if it cannot be read."""
-    faults = tuple(_bundle_faults(store, name, trusted, renamed_is_fault=False))
+    faults = tuple(_bundle_faults(store, name, trusted))
     manifest = read_manifest(store.read(name, NAME)) if not _is_removed(faults) else None
     return Verdict(
         bundles=(name,),
@@ -89,9 +89,7 @@ def _is_removed(faults: Collection[Fault]) -> bool:
     return any(fault.kind is Kind.REMOVED and fault.object == NAME for fault in faults)
 
 
-def _bundle_faults(
-    store: Store, name: str, trusted: Collection[str], *, renamed_is_fault: bool = True
-) -> Iterator[Fault]:
+def _bundle_faults(store: Store, name: str, trusted: Collection[str]) -> Iterator[Fault]:
     """Yield what is wrong with one bundle's files, seal and signature."""
     files = store.files(name)
     try:
@@ -106,7 +104,7 @@ def _bundle_faults(
         message = "The manifest is not as it was sealed: its SHA-256 differs from its seal."
         yield _fault(name, Kind.ALTERED, NAME, message)
     yield from _signature_faults(name, manifest, trusted)
-    if renamed_is_fault and manifest.content.get("bundle") != name:
+    if manifest.content.get("bundle") != name:
         message = f"It was archived as {manifest.content.get('bundle')!r} and was renamed."
         yield _fault(name, Kind.REORDERED, name, message)
     yield from _file_faults(store, name, manifest, files)
@@ -129,6 +127,10 @@ def _file_faults(
 ) -> Iterator[Fault]:
     """Yield the files that are not what the manifest lists."""
     listed = _listed(manifest)
+    entries = manifest.content.get("files")
+    if not isinstance(entries, list) or len(entries) != len(listed):
+        message = "Its list of files is no list, or names a file twice."
+        yield _fault(name, Kind.ALTERED, NAME, message)
     for file in sorted(set(listed) - set(files)):
         yield _fault(name, Kind.REMOVED, file, "The manifest lists it, and it is not there.")
     for file in sorted(set(files) - set(listed)):

@@ -1,6 +1,7 @@
 """`runbook archive list | verify | push` and `runbook keygen`: the archive without a database."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -46,19 +47,26 @@ _HEAD = ("finished (UTC)", "migration", "step", "outcome", "rows", "checks", "da
 
 def _entry(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is listed of one bundle."""
-    counts = manifest.get("counts") or {}
-    rows = (counts.get("after") or counts.get("before") or {}).get("total")
-    checks, database = manifest.get("checks") or [], manifest.get("database") or {}
+    counts, database = _dict(manifest.get("counts")), _dict(manifest.get("database"))
+    rows = (_dict(counts.get("after")) or _dict(counts.get("before"))).get("total")
+    given = manifest.get("checks")
+    checks = [_dict(check) for check in given] if isinstance(given, list) else []
     return {
         "finished_at": manifest.get("finished_at"),
         "migration": manifest.get("migration"),
         "step": manifest.get("step"),
         "outcome": manifest.get("outcome"),
         "rows": rows,
-        "checks": f"{sum(c['passed'] for c in checks)}/{len(checks)}" if checks else None,
+        "checks": f"{sum(c.get('passed') is True for c in checks)}/{len(checks)}"
+        if checks
+        else None,
         "database": database.get("name"),
         "bundle": name,
     }
+
+
+def _dict(item: object) -> dict[str, Any]:
+    return item if isinstance(item, dict) else {}
 
 
 def _aligned(rows: list[tuple[Any, ...]]) -> Iterator[str]:
@@ -77,7 +85,7 @@ def _aligned(rows: list[tuple[Any, ...]]) -> Iterator[str]:
 def _text(item: object) -> str:
     if item is None:
         return "–"
-    return f"{item:,}" if isinstance(item, int) else str(item)
+    return f"{item:,}" if isinstance(item, int) else _plain(str(item))
 
 
 @archive.command()
@@ -103,6 +111,13 @@ def verify(
     from runbook.archive.verification import verify_archive, verify_bundle
 
     keys = [public_key(given) for given in trusted]
+    if head is not None:
+        head = head.strip().lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", head) or bundle:
+            raise UsageError(
+                "--head takes the SHA-256 of a manifest, and goes with the whole archive.",
+                "Give the 64 hexadecimal digits that `runbook archive verify` printed.",
+            )
     try:
         if bundle:
             store, name = _bundle(reports, bundle)
@@ -122,8 +137,8 @@ def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     """Say what came of a verification, to a person."""
     for fault in verdict.faults:
         place = "/".join(filter(None, (fault.bundle, fault.object)))
-        click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {place}")
-        click.echo(f"  {fault.message}")
+        click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {_plain(place)}")
+        click.echo(f"  {_plain(fault.message)}")
     count = len(verdict.bundles)
     bundles = f"{count:,} bundle{'' if count == 1 else 's'}"
     if verdict.faults:
@@ -135,6 +150,12 @@ def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     click.echo(f"  newest manifest's SHA-256: {verdict.head}")
     if not is_trusting:
         click.echo("  Only a signature, with --trusted-key, shows who sealed them.")
+
+
+def _plain(text: str) -> str:
+    """Return a text that others wrote as one line that a terminal only prints."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
 
 
 def _existing(reports: str) -> "Store":
@@ -185,17 +206,18 @@ def push(reports: str | None, as_json: bool) -> None:
     from runbook.archive.keys import signing_key
     from runbook.archive.spool import push as deliver
 
-    delivered = list(deliver(reports, signing_key()))
+    delivered = []
+    for one in deliver(reports, signing_key()):
+        delivered.append(one)
+        if one.bundle:
+            click.echo(f"delivered  {one.bundle.location}", err=as_json)
+        else:
+            problem = _plain(f"{one.name}: {one.problem} ({one.target})")
+            click.echo(f"waiting    {problem}", err=as_json)
     if as_json:
         click.echo(json.dumps({"delivered": [asdict(one) for one in delivered]}))
-    else:
-        for one in delivered:
-            if one.bundle:
-                click.echo(f"delivered  {one.bundle.location}")
-            else:
-                click.echo(f"waiting    {one.name}: {one.problem} ({one.target})")
-        if not delivered:
-            click.echo("Nothing waits in the spool.")
+    elif not delivered:
+        click.echo("Nothing waits in the spool.")
     click.get_current_context().exit(0 if all(one.bundle for one in delivered) else 1)
 
 

@@ -56,7 +56,7 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         except RunbookError as error:
             if report:
                 raise
-            raise RunFailed(f"Error: {error.message}", error.remedy, error.exit_code) from None
+            raise RunFailed(error.message, error.remedy, error.exit_code, told=False) from None
 
 
 for _name in (None, "nbclient"):

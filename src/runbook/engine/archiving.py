@@ -43,7 +43,6 @@ def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") 
     """
     from runbook.archive.bundle import write_bundle
     from runbook.archive.spool import spool
-    from runbook.archive.store import ArchiveError
     from runbook.report.export import report_html, report_notebook
 
     if record.database is None and record.outcome is Outcome.REFUSED:
@@ -59,11 +58,20 @@ def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") 
     try:
         destination = _named_by_notebook(record, destination)
         bundle = write_bundle(destination.store, record, files, destination.key)
-    except (ArchiveError, UsageError) as error:
-        problem = error.reason if isinstance(error, ArchiveError) else error.message
+    except Exception as error:  # whatever it is, the report must not be lost
+        problem = _in_words(error)
         kept = spool(record, files, destination.store.location, destination.key)
         return Archived(record=record, spooled=kept, problem=problem)
     return Archived(record=record, bundle=bundle)
+
+
+def _in_words(error: Exception) -> str:
+    """Return why an archive could not be written."""
+    from runbook.archive.store import ArchiveError
+
+    if isinstance(error, ArchiveError):
+        return error.reason
+    return error.message if isinstance(error, UsageError) else type(error).__name__
 
 
 def _pdf(page: bytes) -> dict[str, bytes]:

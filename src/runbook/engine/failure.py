@@ -14,11 +14,22 @@ class RunFailed(PapermillExecutionError, click.ClickException):  # type: ignore[
     traceback.
     """
 
-    def __init__(self, message: str, remedy: str = "", exit_code: int = 1, **cell: Any) -> None:
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        exit_code: int = 1,
+        *,
+        told: bool = True,
+        **cell: Any,
+    ) -> None:
+        """`told` is whether standard error has the message already, as after every run that was
+        archived."""
         # Papermill's own initialiser would pass its six arguments on to click's.
         click.ClickException.__init__(self, message)
         self.args = (message, remedy, exit_code)  # so that it can be pickled
         self.remedy = remedy
+        self._told = told
         self.exit_code = exit_code  # type: ignore[misc]
         self.cell_index: int = cell.get("index", -1)
         self.exec_count: int | None = cell.get("execution_count")
@@ -31,6 +42,7 @@ class RunFailed(PapermillExecutionError, click.ClickException):  # type: ignore[
         return f"{self.message} {self.remedy}".strip()
 
     def show(self, file: Any = None) -> None:
-        """Say what to do next: what happened was said when the report was archived."""
-        if self.remedy:
-            click.echo(self.remedy, file=file, err=file is None)
+        """Say what happened, if that was not said before, and what to do next."""
+        for text in ("" if self._told else f"Error: {self.message}", self.remedy):
+            if text:
+                click.echo(text, file=file, err=file is None)
