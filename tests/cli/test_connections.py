@@ -1,11 +1,14 @@
 """Connections that fail: who did not answer and why, without the password."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from runbook.cli import main
 from runbook.embedded import Server
 from tests.cli.test_refusals import run
 
@@ -59,3 +62,31 @@ def test_a_wrong_part_of_the_url_is_refused(
     assert said["message"].startswith("Cannot connect to postgresql://postgres@")
     assert "horse" not in ended.stdout + ended.stderr
     assert not list((tmp_path / "reports").glob("2*"))
+
+
+def test_a_password_on_the_command_line_is_warned_of(server: Server) -> None:
+    url = server.tcp_url()
+    plain = f"postgresql://postgres@{url.rpartition('@')[2]}"
+    for given, environment in ((url, {}), (plain, {"PGPASSWORD": PASSWORD}),
+                               ("env:URL", {"URL": url})):  # fmt: skip
+        ended = run("plan", "--database-url", given, env=os.environ | environment)
+        assert ended.returncode == 3 and "enrichment_logs is not there" in ended.stderr
+        assert ("process list" in ended.stderr) == (given == url)
+        assert ended.stderr.count("env:NAME") == (given == url)
+        assert "horse" not in ended.stdout + ended.stderr
+
+
+def test_an_unexpected_error_is_one_sentence_without_a_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise ValueError("cannot parse postgresql://u:corre%63t-horse@h/d, correct-horse")
+
+    url = "postgresql://u:corre%63t-horse@h/d"
+    monkeypatch.setattr("runbook.cli.commands.run_step", fail)
+    for more in ([], ["--debug"]):
+        monkeypatch.setattr("sys.argv", ["runbook", "review", "--database-url", url, *more])
+        ended = CliRunner().invoke(main, ["review", "--database-url", url, *more])
+        assert ended.exit_code == 1 and "ValueError: cannot parse" in ended.output
+        assert ("Traceback" in ended.output) == bool(more)
+        assert "horse" not in ended.output

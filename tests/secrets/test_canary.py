@@ -247,14 +247,16 @@ def watched(case: Case, command: list[str]) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+    own: set[bytes] = set()
     seen: set[bytes] = set()
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.05):
-            for pid in descendants(process.pid) - {process.pid}:
+            for pid in descendants(process.pid):
                 with suppress(OSError):
-                    seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
+                    lines = own if pid == process.pid else seen
+                    lines.add(Path(f"/proc/{pid}/cmdline").read_bytes())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -265,7 +267,7 @@ def watched(case: Case, command: list[str]) -> subprocess.CompletedProcess[str]:
         ended.set()
         watcher.join()
     # A child that was just forked still shows the command that it was forked from.
-    for line in seen - {b"".join(part.encode() + b"\0" for part in command)}:
+    for line in seen - own:
         assert traces(line.replace(b"\0", b" "), case.password) == []
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 

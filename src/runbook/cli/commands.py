@@ -26,17 +26,40 @@ class _Group(click.Group):
     """Turns the errors meant for people into messages and exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        arguments = sys.argv[1:]
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except RunbookError as error:
-            if "--debug" in arguments:
-                traceback.print_exc()
-            if "--json" in arguments:
-                click.echo(json.dumps(_as_json(error), ensure_ascii=False))
-            click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
-            click.echo(error.remedy, err=True)
-            ctx.exit(error.exit_code)
+            failure = error
+            told = traceback.format_exc()
+        except Exception as error:
+            failure = _bug(error)
+            told = traceback.format_exc()
+        _tell_failure(failure, told)
+        ctx.exit(failure.exit_code)
+
+
+def _bug(error: Exception) -> RunbookError:
+    return RunbookError(
+        f"An unexpected error ended the command: {type(error).__name__}: {error}.",
+        "This is a bug; --debug shows the traceback.",
+    )
+
+
+def _tell_failure(failure: RunbookError, told: str) -> None:
+    """Print what failed and what to do; libraries' messages may repeat a part of the URL."""
+    from runbook.secrets import scrubber_for
+
+    arguments = sys.argv[1:]
+    scrubber = scrubber_for(arguments)
+    if "--debug" in arguments:
+        click.echo(scrubber.text(told), err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps(scrubber.tree(_as_json(failure)), ensure_ascii=False))
+    message = scrubber.text(failure.message)
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(scrubber.text(failure.remedy), err=True)
 
 
 def _as_json(error: RunbookError) -> dict[str, Any]:

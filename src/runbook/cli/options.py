@@ -125,12 +125,23 @@ archive_options = _with(_ARCHIVE)
 plan_options = _with(_PLAN)
 
 
+_VISIBLE = (
+    "Warning: the password in --database-url can be read in the process list; "
+    "keep the URL in a variable and give --database-url env:NAME."
+)
+
+
 def database_reference(given: str | None) -> str:
     """Return the database URL: the option's, else a reference to DATABASE_URL.
 
+    A password on the command line is warned of: every account of the machine may read it there.
     Raises `UsageError` if there is neither: no command has a database that works by itself.
     """
     if given:
+        from runbook.secrets import holds_password
+
+        if holds_password(given):
+            click.echo(_VISIBLE, err=True)
         return given
     if os.environ.get("DATABASE_URL"):
         return "env:DATABASE_URL"

@@ -5,7 +5,7 @@ environment, so that parameters, sources and process lists hold a reference only
 is the second one, for the ways in which a password comes back: tracebacks, error messages, prints.
 """
 
-from runbook.secrets.find import Known, find
+from runbook.secrets.find import Known, find, holds_password
 from runbook.secrets.scrubber import MASK, Scrubber, scrubber_for
 
-__all__ = ["MASK", "Known", "Scrubber", "find", "scrubber_for"]
+__all__ = ["MASK", "Known", "Scrubber", "find", "holds_password", "scrubber_for"]

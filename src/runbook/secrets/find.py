@@ -69,6 +69,16 @@ def find(
     return Known(secrets=frozenset(filter(None, known.secrets)), names=known.names)
 
 
+def holds_password(url: str) -> bool:
+    """Return whether a URL has a password in it, before the host or after the question mark."""
+    rest = url.partition("://")[2]
+    userinfo = re.split(r"[/?]", rest)[0].rpartition("@")[0]
+    settings = (setting.partition("=") for setting in rest.partition("?")[2].split("&"))
+    return bool(userinfo.partition(":")[2]) or any(
+        value and unquote(name).lower() in SECRET_KEYWORDS for name, _, value in settings
+    )
+
+
 def _of_value(text: str) -> Known:
     """Return the secrets of a URL or of a connection string, decoded and as written.
 
