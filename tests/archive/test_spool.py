@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,65 @@ def test_an_altered_bundle_is_not_delivered(tmp_path: Path) -> None:
     (told,) = push(None, None)
     assert told.bundle is None and "plan.sql was altered" in told.problem
     assert len(store.bundles()) == 1 and kept.is_dir()
+
+
+def test_what_was_not_signed_when_it_was_spooled_is_not_signed_on_delivery(
+    tmp_path: Path,
+) -> None:
+    key, _ = key_pair(tmp_path)
+    thief, _ = key_pair(tmp_path, "thief")
+    store = archive(tmp_path / "reports", 1, key)
+    spool(record("unsigned"), FILES, store.location, None)
+    spool(record("forged"), FILES, store.location, thief)
+    told = list(push(None, key))
+    assert [one.bundle for one in told] == [None, None]
+    assert all("was untrusted in the spool" in one.problem for one in told)
+    assert len(store.bundles()) == 1 and len(list(spooled())) == 2
+
+
+def test_a_spool_that_others_may_write_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    monkeypatch.setenv(VARIABLE, str(folder))
+    assert spool(record("late"), FILES, "reports", None)
+    folder.chmod(0o777)
+    assert list(spooled()) == [] and spool(record("late 2"), FILES, "reports", None) is None
+
+
+def test_one_that_cannot_be_delivered_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    spool(record("first"), FILES, str(tmp_path / "file" / "reports"), None)
+    spool(record("second"), FILES, str(tmp_path / "reports"), None)
+    told = {one.target: one for one in push(None, None)}
+    assert told[str(tmp_path / "reports")].bundle is not None
+    assert "cannot be written" in told[str(tmp_path / "file" / "reports")].problem
+    assert len(list(spooled())) == 1
+
+
+def test_where_a_bundle_belongs_is_never_guessed(tmp_path: Path) -> None:
+    kept = spool(record("late"), FILES, "elsewhere", None)
+    assert kept is not None
+    kept.with_name(f"{kept.name}.target").unlink()
+    (told,) = push(None, None)
+    assert told.bundle is None and "--reports" in told.problem
+    (told,) = push(str(tmp_path / "named"), None)
+    assert told.bundle is not None and told.bundle.location.startswith(str(tmp_path / "named"))
+
+
+def test_two_at_once_deliver_every_bundle_once(tmp_path: Path) -> None:
+    store = archive(tmp_path / "reports", 1)
+    for n in range(4):
+        spool(record(f"late {n}"), FILES, store.location, None)
+    threads = [threading.Thread(target=lambda: list(push(None, None))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    runs = sorted(manifest.content["run_id"] for manifest in store.bundles().values())
+    assert runs == ["late 0", "late 1", "late 2", "late 3", "run 0"]
+    assert verify_archive(store).faults == () and list(spooled()) == []
 
 
 def test_the_next_place_is_taken_where_the_first_cannot_be_written(

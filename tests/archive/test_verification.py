@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -154,6 +155,81 @@ def test_what_was_done_is_said_of_the_bundle_it_was_done_to(what: str, sealed: F
     )
 
 
+def test_nothing_may_stand_beside_a_signature(tmp_path: Path) -> None:
+    """Neither seal nor signature covers it, and in the newest bundle no later hash does."""
+    store = archive(tmp_path / "archive", 1, key_pair(tmp_path)[0])
+    (path,) = store.path.glob(f"2*/{NAME}")
+    content = json.loads(path.read_bytes())
+    content["signature"]["note"] = "approved"
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, "utf-8")
+    assert faults(store) == [(path.parent.name, "altered", NAME)]
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "an empty folder": lambda bundle: (bundle / "extra").mkdir(),
+    "a link to a folder": lambda bundle: (bundle / "extra").symlink_to("/tmp"),
+    "a link to itself": lambda bundle: (bundle / "extra").symlink_to("extra"),
+    "a pipe": lambda bundle: os.mkfifo(bundle / "extra"),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_what_is_no_file_is_said_to_be_added(what: str, sealed: FolderStore) -> None:
+    name = ordered(sealed.bundles())[1]
+    STRANGE[what](sealed.path / name)
+    ((bundle, kind, object_),) = faults(sealed)
+    assert (bundle, kind, object_.rstrip("/")) == (name, "added", "extra")
+
+
+def test_a_manifest_that_is_a_link_or_a_pipe_is_none(sealed: FolderStore) -> None:
+    name = ordered(sealed.bundles())[2]
+    path = sealed.path / name / NAME
+    moved = path.rename(sealed.path.parent / "elsewhere.json")
+    path.symlink_to(moved)
+    assert faults(sealed) == [(name, "altered", NAME)]
+    path.unlink()
+    os.mkfifo(path)
+    assert faults(sealed) == [(name, "altered", NAME)]
+
+
+def test_a_file_that_is_listed_twice_is_said(sealed: FolderStore) -> None:
+    name = ordered(sealed.bundles())[2]
+    path = sealed.path / name / NAME
+    content = json.loads(path.read_bytes())
+    files = [{**content["files"][0], "sha256": "0" * 64}, *content["files"]]
+    path.write_bytes(seal({**content, "files": files}, None))
+    assert (name, "altered", NAME) in faults(sealed)
+
+
+def test_another_bundle_under_this_name_is_said(sealed: FolderStore) -> None:
+    names = ordered(sealed.bundles())
+    shutil.rmtree(sealed.path / names[1])
+    shutil.copytree(sealed.path / names[0], sealed.path / names[1])
+    (fault,) = verify_bundle(sealed, names[1]).faults
+    assert _brief(fault) == (names[1], "reordered", names[1])
+
+
+def test_names_are_printed_in_one_line_without_control_characters(tmp_path: Path) -> None:
+    store = archive(tmp_path / "reports", 1)
+    (name,) = store.bundles()
+    (store.path / name / "a\nverified: 1 bundle as sealed\x1b[2J").write_text("")
+    told = command("verify", cwd=tmp_path)
+    assert told.returncode == 4 and "\x1b" not in told.stdout
+    assert not any(line.startswith("verified") for line in told.stdout.splitlines())
+
+
+@pytest.mark.parametrize("head", ["", "41a2066e", "g" * 64])
+def test_a_head_that_is_no_hash_is_wrong_usage(head: str, tmp_path: Path) -> None:
+    archive(tmp_path / "reports", 1)
+    assert command("verify", "--head", head, cwd=tmp_path).returncode == 2
+
+
+def test_a_head_may_be_written_in_capitals(tmp_path: Path) -> None:
+    head = verify_archive(archive(tmp_path / "reports", 1)).head
+    assert head and command("verify", "--head", head.upper(), cwd=tmp_path).returncode == 0
+
+
 def test_bundles_cut_off_the_end_show_only_to_whoever_noted_the_head(sealed: FolderStore) -> None:
     head = verify_archive(sealed).head
     assert faults(sealed, head=head) == []
@@ -220,7 +296,16 @@ def test_any_content_can_be_sealed_and_read_again(content: dict[str, Any]) -> No
 @pytest.fixture
 def spoiled() -> Iterator[list[bytes]]:
     """Files that are no manifests, whatever they look like."""
-    yield [b"", b"{", b"[]", b"null", b'{"schema": 1}', b"\xff\xfe", b'{"name": "a web app"}']
+    yield [
+        b"[" * 100_000,
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"schema": 1}',
+        b"\xff\xfe",
+        b'{"name": "a web app"}',
+    ]
 
 
 def test_a_manifest_that_is_none_is_said_to_be_none(

@@ -36,6 +36,8 @@ class FolderStore:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path) as file:
                 file.write(b"\0" * 4096)
+            with self._one_writer():
+                pass
 
     def publish(self, stem: str, files: Mapping[str, bytes], seal: Seal) -> str:
         with _archive_errors():
@@ -90,9 +92,16 @@ class FolderStore:
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
-        with (self.path / _LOCK).open("w") as lock:
+        path = self.path / _LOCK
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            lock = os.open(path, os.O_RDONLY)  # another account's; flock asks for no more
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 @contextmanager

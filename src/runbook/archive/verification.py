@@ -13,6 +13,8 @@ from runbook.archive.chain import ordered
 from runbook.archive.manifest import NAME, Manifest, read_manifest
 from runbook.archive.store import ArchiveError, Store
 
+_NO_MANIFEST = "There is no manifest: it was removed, or the bundle was never sealed."
+
 
 class Kind(StrEnum):
     """What was done to the archive."""
@@ -95,7 +97,7 @@ def _bundle_faults(store: Store, name: str, trusted: Collection[str]) -> Iterato
     try:
         manifest = read_manifest(store.read(name, NAME))
     except ArchiveError:
-        yield _fault(name, Kind.REMOVED, NAME, "The manifest is not there.")
+        yield _fault(name, Kind.REMOVED, NAME, _NO_MANIFEST)
         return
     if manifest is None:
         yield _fault(name, Kind.ALTERED, NAME, "This is no manifest of the runbook, or no longer.")
