@@ -1,9 +1,12 @@
 """How a notebook's execution may end, and what record and notebook then say."""
 
 import html
+import json
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,6 +253,30 @@ def test_a_kernel_that_does_not_start_is_told(sample_newest: Database, tmp_path:
     assert archived.record.remedy.startswith(READ)
     output = read(tmp_path / "out.ipynb")
     assert output.metadata.papermill.exception is True
+    assert "completed" not in {
+        cell.metadata.papermill.status for cell in output.cells if "papermill" in cell.metadata
+    }
+
+
+def test_an_interrupt_while_the_kernel_starts_ends_it_at_once(
+    sample_newest: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = tmp_path / "begun"
+    spec = tmp_path / "jupyter" / "kernels" / "slow"
+    spec.mkdir(parents=True)
+    wait = f"import pathlib, time; pathlib.Path({str(begun)!r}).touch(); time.sleep(60)"
+    kernel = {"argv": [sys.executable, "-c", wait], "display_name": "slow", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(kernel))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    thread = interrupt_when(begun.exists)
+    started = time.monotonic()
+    error, archived = execute(notebook("migrate"), sample_newest, kernel_name="slow")
+    thread.join()
+    assert time.monotonic() - started < 30
+    assert error is not None and error.exit_code == 3
+    message = "The run was interrupted by SIGTERM before its kernel had started."
+    assert archived.record.message == message and archived.record.remedy.startswith(READ)
+    output = read(tmp_path / "out.ipynb")
     assert "completed" not in {
         cell.metadata.papermill.status for cell in output.cells if "papermill" in cell.metadata
     }

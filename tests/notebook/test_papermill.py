@@ -127,6 +127,14 @@ def test_without_a_database_nothing_is_run(tmp_path: Path) -> None:
     assert "kernel ended" not in ended.stderr
 
 
+def test_an_archive_that_cannot_be_written_is_told_before_anything_is_run(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("a file, no folder")
+    ended = papermill(notebook("migrate"), cwd=tmp_path, env={})
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert f"cannot be written into {tmp_path / 'reports'}" in ended.stderr
+    assert "Nothing was changed" in ended.stderr and not (tmp_path / "out.ipynb").exists()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on TCP that wants a password, with the sample data."""
