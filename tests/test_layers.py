@@ -1,7 +1,11 @@
 """Imports point one way, upstream only; what is slow to load is loaded in one place."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -41,6 +45,9 @@ ALONE = {
     "IPython": ("report/", "notebook/"),
     "nbconvert": ("report/",),
     "nbformat": ("report/", "engine/"),
+    "jinja2": ("report/",),
+    "pygments": ("report/",),
+    "weasyprint": ("report/",),
     "papermill": ("engine/", "cli/execute.py"),
     "sqlalchemy": ("models/", "verify/models.py", "record.py"),
     "click": ("cli/", "engine/failure.py"),
@@ -106,3 +113,18 @@ def test_a_library_is_imported_where_it_belongs_alone(library: str) -> None:
     }
     assert {file for file in found if not file.startswith(ALONE[library])} == set()
     assert found, f"nothing imports {library} any more"
+
+
+def test_whatever_is_imported_is_named_among_the_dependencies() -> None:
+    """What another package happens to bring may be gone with its next version."""
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    named = [project["dependencies"], *project["optional-dependencies"].values()]
+    listed = {re.split(r"[^\w.-]", one)[0] for requirements in named for one in requirements}
+    imported = {module.partition(".")[0] for path in FILES for module in imports(path)}
+    providers = packages_distributions()
+    unlisted = {
+        module
+        for module in imported - {"runbook"} - sys.stdlib_module_names
+        if not {name.lower().replace("_", "-") for name in providers[module]} & listed
+    }
+    assert unlisted == set()

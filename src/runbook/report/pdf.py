@@ -23,7 +23,7 @@ def require_pdf() -> None:
     """
     with _quiet():
         try:
-            import weasyprint  # type: ignore[import-untyped]  # noqa: F401
+            import weasyprint  # noqa: F401
         except ImportError:
             raise UsageError(
                 "A PDF needs weasyprint, which is not installed.",
@@ -45,7 +45,7 @@ def report_pdf(html: bytes) -> bytes:
     """
     require_pdf()
     from weasyprint import HTML
-    from weasyprint.urls import URLFetcher  # type: ignore[import-untyped]
+    from weasyprint.urls import URLFetcher
 
     with _quiet(), _fixed_time():
         inline_only = URLFetcher(allowed_protocols=["data"])
