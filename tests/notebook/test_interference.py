@@ -3,7 +3,6 @@ what the archive says of it is true."""
 
 import json
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +17,10 @@ from runbook.archive.folder import FolderStore
 from runbook.archive.spool import spooled
 from runbook.archive.verification import verify_archive
 from runbook.embedded import Server
-from runbook.sample import load_sample
 from tests.cli.test_refusals import run
 from tests.embedded.other_processes import postmaster_pid, wait_for
 from tests.notebook.papermilling import notebook, papermill, read, with_cell
+from tests.own_server import server_with_sample
 from tests.state import database_state
 
 KERNEL = "import os; os.kill(os.getpid(), 9)"
@@ -65,15 +64,8 @@ STATEMENTS = 42
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server that may be killed, with a template of the sample."""
-    with tempfile.TemporaryDirectory(prefix="runbook-tests-") as folder:
-        Path(folder).chmod(0o755)
-        server = Server(Path(folder) / "doomed", settings={"fsync": "off"}).acquire()
-        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE template")
-        with psycopg.connect(server.conninfo("template")) as connection:
-            load_sample(connection)
+    with server_with_sample() as server:
         yield server
-        server.destroy()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ ledger are searched, in every encoding that text is likely to go through.
 import base64
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,8 +21,8 @@ from _pytest.mark import ParameterSet
 from psycopg import sql
 
 from runbook.embedded import Server
-from runbook.sample import load_sample
 from tests.notebook.papermilling import environment, notebook, with_cell
+from tests.own_server import server_with_sample
 
 CORE = "kaNaRy7Vq"
 """Stands in every password that is no harmless word; no escaping alters it."""
@@ -314,16 +313,8 @@ def assert_nowhere(case: Case, ended: subprocess.CompletedProcess[str]) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server on TCP that wants passwords, with a template of the sample."""
-    with tempfile.TemporaryDirectory(prefix="runbook-tests-") as folder:
-        Path(folder).chmod(0o755)
-        path = Path(folder) / "tcp"
-        server = Server(path, password="of nobody here", settings={"fsync": "off"}).acquire()
-        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE template")
-        with psycopg.connect(server.conninfo("template")) as connection:
-            load_sample(connection)
+    with server_with_sample(password="of nobody here") as server:
         yield server
-        server.destroy()
 
 
 @pytest.fixture
