@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from runbook.archive.chain import ordered
 from runbook.archive.folder import FolderStore
+from runbook.archive.manifest import NAME, seal
 from runbook.archive.spool import VARIABLE, push, spool, spooled
 from runbook.archive.store import ArchiveError
 from runbook.archive.verification import verify_archive
@@ -54,6 +55,30 @@ def test_a_bundle_that_arrived_already_is_not_archived_twice(tmp_path: Path) -> 
         ordered(store.bundles())[1]
     ]
     assert len(store.bundles()) == 2 and list(spooled()) == []
+
+
+def test_a_manifest_of_another_version_is_delivered_with_all_that_it_says(tmp_path: Path) -> None:
+    """It lacks what this version would fill in, and holds what this version does not know."""
+    store = archive(tmp_path / "reports", 1)
+    kept = spool(record("late"), FILES, store.location, None)
+    assert kept is not None
+    content = json.loads((kept / NAME).read_bytes())
+    del content["operator"]
+    content |= {
+        "outcome": "abandoned",
+        "approval": {"ticket": 7},
+        "database": {"name": "a", "b": 1},
+    }
+    (kept / NAME).write_bytes(seal(content, None))
+    (told,) = push(None, None)
+    assert told.bundle is not None, told.problem
+    delivered = dict(store.bundles()[told.bundle.name].content)
+    assert list(delivered) == list(content)
+    assert {name for name in content if delivered[name] != content[name]} == {
+        "previous_manifest_sha256",
+        "seal",
+    }
+    assert verify_archive(store).faults == ()
 
 
 def test_an_altered_bundle_is_not_delivered(tmp_path: Path) -> None:

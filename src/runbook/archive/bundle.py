@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from runbook.archive.chain import ordered
 from runbook.archive.keys import SigningKey
 from runbook.archive.manifest import make_manifest
-from runbook.archive.store import Store
+from runbook.archive.store import Seal, Store
 from runbook.record import Record
 
 
@@ -30,13 +30,21 @@ def write_bundle(
     store: Store, record: Record, files: Mapping[str, bytes], key: SigningKey | None = None
 ) -> Bundle:
     """Archive files and manifest as one bundle. Raises `ArchiveError` if that is not possible."""
-    name = store.publish(
+    return publish_bundle(
+        store,
         bundle_stem(record),
         files,
         lambda position: make_manifest(record, files, position, key),
     )
-    # The bundle is archived. Whatever somebody else's manifest does to the page, the next run makes
-    # it again.
+
+
+def publish_bundle(store: Store, stem: str, files: Mapping[str, bytes], seal: Seal) -> Bundle:
+    """Archive files with the manifest that `seal` makes, and list them on the archive's page.
+
+    Raises `ArchiveError` if the bundle cannot be archived.
+    """
+    name = store.publish(stem, files, seal)
+    # The bundle is archived. Whatever becomes of the page, the next run makes it again.
     with suppress(Exception):
         store.put_index(lambda: make_index(store))
     return Bundle(name=name, location=f"{store.location}/{name}")

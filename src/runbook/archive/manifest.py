@@ -61,6 +61,12 @@ def seal(content: Mapping[str, Any], key: SigningKey | None) -> bytes:
     return _bytes(sealed)
 
 
+def moved_manifest(manifest: "Manifest", position: Position, key: SigningKey | None) -> bytes:
+    """Return a manifest sealed anew for another place; all else in it, known or not, is kept."""
+    place = {"bundle": position.bundle, "previous_manifest_sha256": position.previous}
+    return seal({**manifest.content, **place}, key)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A manifest as it was found."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
-from runbook.archive.bundle import Bundle, bundle_stem, write_bundle
+from runbook.archive.bundle import Bundle, bundle_stem, publish_bundle
 from runbook.archive.folder import FolderStore
 from runbook.archive.keys import SigningKey
-from runbook.archive.manifest import NAME, Manifest, Position, make_manifest
+from runbook.archive.manifest import NAME, Manifest, Position, make_manifest, moved_manifest
 from runbook.archive.store import ArchiveError, opened
 from runbook.archive.verification import Fault, verify_bundle
 from runbook.errors import UsageError
@@ -154,13 +154,16 @@ def _deliver(one: Spooled, target: str, key: SigningKey | None) -> tuple[Bundle 
         is_same = all(there.content.get(key) == content.get(key) for key in _IDENTITY)
         if is_same and not verify_bundle(store, name).faults:
             return Bundle(name=name, location=f"{store.location}/{name}"), ""
-    record = Record.model_validate(
-        {name: item for name, item in content.items() if name in Record.model_fields}
-    )
     files = {
         path.name: path.read_bytes() for path in sorted(one.path.iterdir()) if path.name != NAME
     }
-    return write_bundle(store, record, files, key), ""
+    bundle = publish_bundle(
+        store,
+        one.path.name,
+        files,
+        lambda position: moved_manifest(one.manifest, position, key),
+    )
+    return bundle, ""
 
 
 def _altered(faults: tuple[Fault, ...]) -> str:
