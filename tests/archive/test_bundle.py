@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from runbook.archive.bundle import write_bundle
 from runbook.archive.folder import FolderStore
 from runbook.archive.store import ArchiveError
+from runbook.cli import main
 from runbook.errors import Outcome
 from runbook.record import Record, now
 from tests.cli.test_refusals import run
@@ -236,6 +238,38 @@ def test_what_others_put_into_the_folder_does_not_stop_a_bundle(tmp_path: Path) 
     shutil.rmtree(tmp_path / "theirs")
     shutil.rmtree(tmp_path / "broken")
     assert chain(tmp_path) == ["first", "second"]
+
+
+ODD: tuple[Any, ...] = (None, True, -1.5, 7, "x", "\ud800", [], [None, 7], {}, {"name": []}, [[{}]])
+"""What may stand anywhere in JSON, half of a character among it."""
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_a_manifest_with_odd_values_stops_neither_the_page_nor_the_list_nor_a_run(
+    odd: Any, tmp_path: Path
+) -> None:
+    reports = tmp_path / "reports"
+    write(reports, record("first"), FILES)
+    names = set(record().model_dump()) | {"files", "seal", "signature", "previous_manifest_sha256"}
+    inside = {"counts": "after", "database": "port", "files": "name", "signature": "public_key"}
+    for kind, content in {
+        "bare": {},
+        "odd": dict.fromkeys(names, odd),
+        "deep": {name: [{key: odd}] if name == "files" else {key: odd}
+                 for name, key in inside.items()},
+        "counted": {"counts": {"after": {"total": odd}}, "checks": [{"passed": odd}]},
+    }.items():  # fmt: skip
+        (reports / kind).mkdir()
+        manifest = {"schema": "runbook.manifest/1", **content}
+        (reports / kind / "manifest.json").write_text(json.dumps(manifest))
+    second = write(reports, record("second"), FILES)
+    linked = _linked(reports)
+    assert linked >= {"bare", "odd", "deep", "counted", second.name} and len(linked) == 6
+    for arguments in ((), ("--json",)):
+        told = CliRunner().invoke(main, ["archive", "list", *arguments])
+        assert told.exit_code == 0, told.output
+        assert all(name in told.stdout for name in linked)
+    assert CliRunner().invoke(main, ["archive", "verify"]).exit_code == 4
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_database_is_touched(

@@ -34,10 +34,10 @@ def list_(reports: str, as_json: bool) -> None:
     found = _existing(reports).bundles()
     rows = [_entry(name, found[name].content) for name in ordered(found)]
     if as_json:
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        click.echo(json.dumps(rows))
         return
     for row in rows:
-        row["finished_at"] = str(row["finished_at"] or "–").partition(".")[0].replace("T", " ")
+        row["finished_at"] = (row["finished_at"] or "–").partition(".")[0].replace("T", " ")
     for line in _aligned([_HEAD, *(tuple(row.values()) for row in rows)]):
         click.echo(line)
 
@@ -47,26 +47,22 @@ _HEAD = ("finished (UTC)", "migration", "step", "outcome", "rows", "checks", "da
 
 def _entry(name: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is listed of one bundle."""
-    counts, database = _dict(manifest.get("counts")), _dict(manifest.get("database"))
-    rows = (_dict(counts.get("after")) or _dict(counts.get("before"))).get("total")
-    given = manifest.get("checks")
-    checks = [_dict(check) for check in given] if isinstance(given, list) else []
+    from runbook.report.found import mapping, mappings, number, text
+
+    counts, checks = mapping(manifest.get("counts")), mappings(manifest.get("checks"))
+    passed = sum(check.get("passed") is True for check in checks)
     return {
-        "finished_at": manifest.get("finished_at"),
-        "migration": manifest.get("migration"),
-        "step": manifest.get("step"),
-        "outcome": manifest.get("outcome"),
-        "rows": rows,
-        "checks": f"{sum(c.get('passed') is True for c in checks)}/{len(checks)}"
-        if checks
-        else None,
-        "database": database.get("name"),
+        "finished_at": text(manifest.get("finished_at")) or None,
+        "migration": text(manifest.get("migration")) or None,
+        "step": text(manifest.get("step")) or None,
+        "outcome": text(manifest.get("outcome")) or None,
+        "rows": number(
+            (mapping(counts.get("after")) or mapping(counts.get("before"))).get("total")
+        ),
+        "checks": f"{passed}/{len(checks)}" if checks else None,
+        "database": text(mapping(manifest.get("database")).get("name")) or None,
         "bundle": name,
     }
-
-
-def _dict(item: object) -> dict[str, Any]:
-    return item if isinstance(item, dict) else {}
 
 
 def _aligned(rows: list[tuple[Any, ...]]) -> Iterator[str]:

@@ -1,8 +1,4 @@
-"""The archive's front page: every bundle, newest first, from the manifests alone.
-
-Manifests are read as they are found: one of a run that came to an early end, or of another version,
-lacks some of its parts.
-"""
+"""The archive's front page: every bundle, newest first, from the manifests alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +6,19 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Self
 
+from runbook.report.found import mapping, mappings, number, text
 from runbook.report.page import render
 
 Manifest = Mapping[str, Any]
+
+_MANIFEST = "manifest.json"
 
 _FILES = {
     "report.html": "report",
     "report.pdf": "PDF",
     "report.ipynb": "notebook",
     "plan.sql": "plan",
-    "manifest.json": "manifest",
+    _MANIFEST: "manifest",
 }
 """The files of a bundle that are linked to, where they are there, and as what."""
 
@@ -56,26 +55,26 @@ class Run:
     @classmethod
     def of(cls, name: str, manifest: Manifest) -> Self:
         """Return what the page says of a bundle."""
-        database, counts = manifest.get("database") or {}, manifest.get("counts") or {}
-        checks = manifest.get("checks") or []
-        port = f":{database['port']}" if database.get("port") else ""
-        archived = {file["name"] for file in manifest.get("files") or []} | {"manifest.json"}
-        moment = manifest.get("finished_at") or manifest.get("started_at") or "–"
+        database, counts = mapping(manifest.get("database")), mapping(manifest.get("counts"))
+        checks = mappings(manifest.get("checks"))
+        port = number(database.get("port"))
+        archived = [file.get("name") for file in mappings(manifest.get("files"))] + [_MANIFEST]
+        moment = text(manifest.get("finished_at")) or text(manifest.get("started_at")) or "–"
         return cls(
-            name=name,
-            finished=str(moment)[:19].replace("T", " "),
-            migration=str(manifest.get("migration") or "–"),
-            step=str(manifest.get("step") or "–"),
-            outcome=str(manifest.get("outcome") or "unknown"),
+            name=text(name),
+            finished=moment[:19].replace("T", " "),
+            migration=text(manifest.get("migration")) or "–",
+            step=text(manifest.get("step")) or "–",
+            outcome=text(manifest.get("outcome")) or "unknown",
             good=manifest.get("exit_code") == 0,
-            message=str(manifest.get("message") or ""),
-            database=str(database.get("name") or ""),
-            host=f"{database.get('host') or ''}{port}",
-            operator=str(manifest.get("operator") or "–"),
-            before=(counts.get("before") or {}).get("total"),
-            after=(counts.get("after") or {}).get("total"),
+            message=text(manifest.get("message")),
+            database=text(database.get("name")),
+            host=text(database.get("host")) + (f":{port}" if port else ""),
+            operator=text(manifest.get("operator")) or "–",
+            before=number(mapping(counts.get("before")).get("total")),
+            after=number(mapping(counts.get("after")).get("total")),
             checks=len(checks),
-            checks_passed=sum(bool(check.get("passed")) for check in checks),
+            checks_passed=sum(check.get("passed") is True for check in checks),
             files=[(file, label) for file, label in _FILES.items() if file in archived],
         )
 
