@@ -1,6 +1,7 @@
 """A bundle is written whole or not at all, and the chain of manifests holds."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,46 @@ def test_eight_processes_at_once_keep_the_chain_unbroken(tmp_path: Path) -> None
         assert writer.returncode == 0
     assert sorted(chain(tmp_path)) == sorted(f"writer{n}-{m}" for n in range(8) for m in range(5))
     assert len(_linked(tmp_path)) == 40 and left_over(tmp_path) == set()
+
+
+OTHER_ACCOUNT = """
+import os, sys
+from runbook.archive.bundle import write_bundle
+from runbook.archive.folder import FolderStore
+from tests.archive.archives import FILES, record
+
+store, theirs = FolderStore(sys.argv[1]), record("theirs")
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print("ready", flush=True)
+write_bundle(store, theirs, FILES)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another account")
+def test_accounts_that_share_a_folder_take_turns_by_a_lock_that_one_of_them_may_only_read() -> None:
+    with tempfile.TemporaryDirectory(prefix="runbook-tests-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        write(folder, record("ours"), FILES)
+        lock = folder / ".lock"
+        lock.chmod(0o444)
+        with lock.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            other = subprocess.Popen(
+                [sys.executable, "-c", OTHER_ACCOUNT, name],
+                cwd=Path(__file__).parents[2],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert other.stdout and other.stdout.readline() == "ready\n"
+            with pytest.raises(subprocess.TimeoutExpired):
+                other.wait(timeout=0.5)
+            assert chain(folder) == ["ours"]
+        other.communicate(timeout=60)
+        assert other.returncode == 0 and chain(folder) == ["ours", "theirs"]
+        assert lock.stat().st_uid == 0 and left_over(folder) == set()
 
 
 def test_runs_that_end_in_the_same_second_get_different_names(tmp_path: Path) -> None:
