@@ -368,6 +368,10 @@ def test_the_command_tells_and_ends_with_4(tmp_path: Path) -> None:
     [
         ("verify", "--reports", "nowhere"),
         ("verify", "nothing"),
+        ("verify", "no/such/path"),
+        ("verify", "reports/index.html"),
+        ("verify", "reports/nothing"),
+        ("verify", "s3://"),
         ("verify", "--trusted-key", "nothing"),
         ("verify", "--reports", "nosuch://place"),
         ("list", "--reports", "nowhere"),
@@ -377,6 +381,24 @@ def test_what_is_not_there_is_wrong_usage(arguments: tuple[str, ...], tmp_path: 
     archive(tmp_path / "reports", 1)
     told = command(*arguments, cwd=tmp_path)
     assert told.returncode == 2 and "Error:" in told.stderr and "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("given", ["reports", "./reports/", "{}/reports", "file://{}/reports"])
+def test_an_archive_that_is_given_as_a_bundle_is_wrong_usage(given: str, tmp_path: Path) -> None:
+    archive(tmp_path / "reports", 1)
+    given = given.format(tmp_path)
+    told = command("verify", given, cwd=tmp_path)
+    assert told.returncode == 2 and told.stdout == ""
+    assert f"{given} is an archive, not a bundle." in told.stderr
+    assert f"runbook archive verify --reports {given}" in told.stderr
+    assert command("verify", "--reports", given, cwd=tmp_path).returncode == 0
+
+
+def test_a_bundle_without_its_manifest_is_no_archive(tmp_path: Path) -> None:
+    store = archive(tmp_path / "reports", 1)
+    (name,) = store.bundles()
+    (store.path / name / NAME).unlink()
+    assert command("verify", f"reports/{name}", cwd=tmp_path).returncode == 4
 
 
 def test_the_list_has_a_line_a_bundle(tmp_path: Path) -> None:

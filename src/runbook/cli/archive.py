@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,8 +173,11 @@ def _existing(reports: str) -> "Store":
 
 
 def _bundle(reports: str, given: str) -> tuple["Store", str]:
-    """Return a bundle's archive and name, from its path, its URL, or its name in the archive."""
-    from runbook.archive.store import ArchiveError, open_store
+    """Return a bundle's archive and name, from its path, its URL, or its name in the archive.
+
+    Raises `UsageError` if it is not there, or is a whole archive.
+    """
+    from runbook.archive.store import open_store
 
     place = given.rstrip("/")
     if "://" not in place and Path(place).expanduser().is_dir():
@@ -182,15 +186,39 @@ def _bundle(reports: str, given: str) -> tuple["Store", str]:
         place = f"{reports.rstrip('/')}/{place}"
     folder, _, name = place.rpartition("/")
     store = open_store(folder or "/")
-    try:
-        is_there = name in store.folders()
-    except ArchiveError:
-        is_there = False
-    if not is_there:
+    if _is_archive(store, name):
+        raise UsageError(
+            f"{given} is an archive, not a bundle.",
+            f"Give it with --reports: runbook archive verify --reports {given}",
+        )
+    if not _is_there(store, name):
         raise UsageError(
             f"There is no bundle {given}.", "Give its path, or its name and --reports."
         )
     return store, name
+
+
+def _is_there(store: "Store", name: str) -> bool:
+    """Return whether an archive has a folder of this name."""
+    from runbook.archive.store import ArchiveError
+
+    try:
+        return name in store.folders()
+    except ArchiveError:
+        return False
+
+
+def _is_archive(store: "Store", name: str) -> bool:
+    """Return whether a folder is no bundle, but has bundles in it."""
+    from runbook.archive.manifest import NAME
+    from runbook.archive.store import ArchiveError, open_store
+
+    with suppress(ArchiveError):
+        store.read(name, NAME)
+        return False
+    with suppress(ArchiveError):
+        return bool(open_store(f"{store.location}/{name}").bundles())
+    return False
 
 
 @archive.command()
