@@ -16,7 +16,7 @@ from pathlib import Path
 
 from runbook.archive.chain import head
 from runbook.archive.manifest import NAME, Manifest, Position
-from runbook.archive.store import INDEX, ArchiveError, Seal, free_name, manifests
+from runbook.archive.store import INDEX, ArchiveError, Contents, Seal, free_name, manifests
 
 _LOCK = ".lock"
 
@@ -62,10 +62,16 @@ class FolderStore:
         return bundle
 
     def bundles(self) -> dict[str, Manifest]:
+        return manifests(self.contents().manifests)
+
+    def contents(self) -> Contents:
         with _archive_errors():
             paths = {name: self.path / name / NAME for name in self.folders()}
-            return manifests(
-                {name: _read(path) for name, path in paths.items() if os.path.lexists(path)}
+            return Contents(
+                manifests={
+                    name: _read(path) if os.path.lexists(path) else None
+                    for name, path in paths.items()
+                }
             )
 
     def folders(self) -> Iterable[str]:

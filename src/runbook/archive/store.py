@@ -1,9 +1,10 @@
 """Where an archive is: a folder, or an object store that fsspec reaches."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from runbook.archive.manifest import NAME, Manifest, Position, read_manifest
+from runbook.archive.manifest import Manifest, Position, read_manifest
 from runbook.errors import UsageError
 
 Seal = Callable[[Position], bytes]
@@ -20,6 +21,35 @@ class ArchiveError(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A numbered place in the chain, taken by a bundle before its manifest is written."""
+
+    number: int
+    path: str
+    manifest: Manifest | None
+    """The manifest that stands in it; None where the claim is damaged."""
+
+    @property
+    def bundle(self) -> str:
+        """The name of the bundle that took it; empty where the claim is damaged."""
+        return str(self.manifest.content["bundle"]) if self.manifest else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What is in an archive, read once."""
+
+    manifests: Mapping[str, bytes | None]
+    """The manifest of every folder that must be a bundle; None where there is none."""
+    claims: Sequence[Claim] = ()
+    """The places that were taken in the chain, in order, where the store has such."""
+    pending: Sequence[str] = ()
+    """Bundles whose manifest stands in their claim alone until the next writer completes them."""
+    unfinished: Sequence[str] = ()
+    """Folders that took no place in the chain: their writer died, or is still at work."""
+
+
 class Store(Protocol):
     """An archive. Names that begin with a dot are its own and never a bundle's.
 
@@ -31,7 +61,7 @@ class Store(Protocol):
         """The folder's path or the URL."""
 
     def probe(self) -> None:
-        """Make sure that bundles can be written."""
+        """Make sure that bundles can be written, and that the chain has an end to follow."""
 
     def publish(self, stem: str, files: Mapping[str, bytes], seal: Seal) -> str:
         """Archive a bundle whole or not at all, as the last of the chain; return its name.
@@ -42,6 +72,9 @@ class Store(Protocol):
 
     def bundles(self) -> Mapping[str, Manifest]:
         """Return the manifest of every bundle, by its name; what is none of ours is left alone."""
+
+    def contents(self) -> Contents:
+        """Return all that a verification compares, but for the bundles' files."""
 
     def folders(self) -> Iterable[str]:
         """Return the names of all folders that could be a bundle, those without manifest too."""
@@ -90,9 +123,9 @@ def opened(reports: str) -> Store:
     return store
 
 
-def manifests(found: Mapping[str, bytes]) -> dict[str, Manifest]:
+def manifests(found: Mapping[str, bytes | None]) -> dict[str, Manifest]:
     """Return those of the manifest files, by their bundles' names, that are ours."""
-    read = {name: read_manifest(data) for name, data in found.items()}
+    read = {name: read_manifest(data) for name, data in found.items() if data is not None}
     return {name: manifest for name, manifest in read.items() if manifest is not None}
 
 
@@ -102,6 +135,3 @@ def free_name(stem: str, is_taken: Callable[[str], bool]) -> str:
     while is_taken(name):
         name, n = f"{stem}-{n}", n + 1
     return name
-
-
-__all__ = ["INDEX", "NAME", "ArchiveError", "Seal", "Store", "free_name", "open_store", "opened"]

@@ -5,13 +5,13 @@ What the seal, the chain and the signature each prove is in docs/evidence.md.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from runbook.archive.chain import ordered
 from runbook.archive.manifest import NAME, Manifest, read_manifest
-from runbook.archive.store import ArchiveError, Store
+from runbook.archive.store import ArchiveError, Claim, Contents, Store, manifests
 
 _NO_MANIFEST = "There is no manifest: it was removed, or the bundle was never sealed."
 
@@ -46,10 +46,16 @@ class Verdict:
     """The bundles that were looked at, in the order of the chain."""
     signers: Mapping[str, str | None]
     """The key that each is signed by; None where it is not signed."""
+    first: str | None
+    """The SHA-256 of the first manifest, which identifies the archive; None for a single bundle."""
     head: str | None
     """The SHA-256 of the newest manifest: whoever noted it elsewhere can show that nothing was cut
     off the chain's end since."""
     faults: tuple[Fault, ...]
+    pending: tuple[str, ...] = ()
+    """Those of the bundles whose manifest stands in the chain's last claim alone so far."""
+    unfinished: tuple[str, ...] = ()
+    """Folders that are no bundles: their upload did not come, or has not come, to its end."""
 
 
 def verify_archive(
@@ -58,47 +64,62 @@ def verify_archive(
     """Verify every bundle and the chain between them.
 
     `trusted` are public keys, one of which must have signed each manifest; `head` is the hash of a
-    manifest that must be there. Raises `ArchiveError` if the archive cannot be read.
+    manifest that must be there, the newest or another. Raises `ArchiveError` if the archive cannot
+    be read.
     """
-    found = store.bundles()
-    faults = [fault for name in store.folders() for fault in _bundle_faults(store, name, trusted)]
-    faults += _chain_faults(found)
-    if head and head not in {manifest.sha256 for manifest in found.values()}:
-        message = f"No manifest has the SHA-256 {head}: bundles were cut off, or one was altered."
-        faults.append(_fault("", Kind.REMOVED, NAME, message))
+    contents = store.contents()
+    found = manifests(contents.manifests)
     names = ordered(found)
+    faults = [
+        fault
+        for name, data in contents.manifests.items()
+        for fault in _bundle_faults(store, name, data, trusted)
+    ]
+    faults += _chain_faults(found)
+    faults += _claim_faults(contents, names)
+    if head and head not in {manifest.sha256 for manifest in found.values()}:
+        message = (
+            f"No manifest has the SHA-256 {head}: bundles were cut off, one was altered, or this "
+            "is another archive."
+        )
+        faults.append(_fault("", Kind.REMOVED, NAME, message))
     return Verdict(
         bundles=tuple(names),
         signers={name: found[name].signer for name in names},
+        first=found[names[0]].sha256 if names else None,
         head=found[names[-1]].sha256 if names else None,
         faults=tuple(faults),
+        pending=tuple(contents.pending),
+        unfinished=tuple(contents.unfinished),
     )
 
 
 def verify_bundle(store: Store, name: str, *, trusted: Collection[str] = ()) -> Verdict:
     """Verify one bundle by itself. Raises `ArchiveError` if it cannot be read."""
-    faults = tuple(_bundle_faults(store, name, trusted))
-    manifest = read_manifest(store.read(name, NAME)) if not _is_removed(faults) else None
+    try:
+        contents = Contents(manifests={name: store.read(name, NAME)})
+    except ArchiveError:
+        contents = store.contents()  # which tells a manifest that is gone from one yet to come
+    data = contents.manifests.get(name)
+    manifest = read_manifest(data) if data is not None else None
     return Verdict(
         bundles=(name,),
         signers={name: manifest.signer if manifest else None},
+        first=None,
         head=manifest.sha256 if manifest else None,
-        faults=faults,
+        faults=tuple(_bundle_faults(store, name, data, trusted)),
+        pending=(name,) if name in contents.pending else (),
     )
 
 
-def _is_removed(faults: Collection[Fault]) -> bool:
-    return any(fault.kind is Kind.REMOVED and fault.object == NAME for fault in faults)
-
-
-def _bundle_faults(store: Store, name: str, trusted: Collection[str]) -> Iterator[Fault]:
-    """Yield what is wrong with one bundle's files, seal and signature."""
-    files = store.files(name)
-    try:
-        manifest = read_manifest(store.read(name, NAME))
-    except ArchiveError:
+def _bundle_faults(
+    store: Store, name: str, data: bytes | None, trusted: Collection[str]
+) -> Iterator[Fault]:
+    """Yield what is wrong with one bundle's files, seal and signature; `data` is its manifest."""
+    if data is None:
         yield _fault(name, Kind.REMOVED, NAME, _NO_MANIFEST)
         return
+    manifest = read_manifest(data)
     if manifest is None:
         yield _fault(name, Kind.ALTERED, NAME, "This is no manifest of the runbook, or no longer.")
         return
@@ -109,7 +130,7 @@ def _bundle_faults(store: Store, name: str, trusted: Collection[str]) -> Iterato
     if manifest.content.get("bundle") != name:
         message = f"It was archived as {manifest.content.get('bundle')!r} and was renamed."
         yield _fault(name, Kind.REORDERED, name, message)
-    yield from _file_faults(store, name, manifest, files)
+    yield from _file_faults(store, name, manifest)
 
 
 def _signature_faults(name: str, manifest: Manifest, trusted: Collection[str]) -> Iterator[Fault]:
@@ -124,11 +145,9 @@ def _signature_faults(name: str, manifest: Manifest, trusted: Collection[str]) -
         yield _fault(name, Kind.UNTRUSTED, NAME, message)
 
 
-def _file_faults(
-    store: Store, name: str, manifest: Manifest, files: Mapping[str, int]
-) -> Iterator[Fault]:
+def _file_faults(store: Store, name: str, manifest: Manifest) -> Iterator[Fault]:
     """Yield the files that are not what the manifest lists."""
-    listed = _listed(manifest)
+    files, listed = store.files(name), _listed(manifest)
     entries = manifest.content.get("files")
     if not isinstance(entries, list) or len(entries) != len(listed):
         message = "Its list of files is no list, or names a file twice."
@@ -172,6 +191,49 @@ def _chain_faults(found: Mapping[str, Manifest]) -> Iterator[Fault]:
             what = "are both the first" if previous is None else "follow the same bundle"
             message = f"{name} and {names[0]} {what}: one of them was added, or altered."
             yield _fault(name, Kind.ADDED, name, message)
+
+
+def _claim_faults(contents: Contents, names: Sequence[str]) -> Iterator[Fault]:
+    """Yield where the places that were taken in the chain do not agree with the bundles in it.
+
+    `names` are the bundles along the chain. Those before all that have a claim were copied from an
+    archive that has none.
+    """
+    yield from _number_faults(contents.claims)
+    for claim in contents.claims:
+        yield from _place_faults(contents, claim)
+    claimed = {claim.bundle for claim in contents.claims}
+    first = next((n for n, name in enumerate(names) if name in claimed), len(names))
+    for name in names[first:]:
+        if name not in claimed:
+            message = "It has no claim in the chain: it was added, or its claim was altered."
+            yield _fault(name, Kind.ADDED, name, message)
+
+
+def _number_faults(claims: Sequence[Claim]) -> Iterator[Fault]:
+    """Yield the claims that do not follow the one whose number comes before theirs."""
+    number, manifest = 0, None
+    for claim in claims:
+        missing = claim.number - number - 1
+        if missing:
+            message = f"The claims right before it are not there: {missing:,}."
+            yield _fault("", Kind.REMOVED, claim.path, message)
+        elif manifest and claim.manifest and claim.manifest.previous != manifest.sha256:
+            message = "Its manifest does not follow the one in the claim before it."
+            yield _fault("", Kind.REORDERED, claim.path, message)
+        number, manifest = claim.number, claim.manifest
+
+
+def _place_faults(contents: Contents, claim: Claim) -> Iterator[Fault]:
+    """Yield what is wrong with a place in the chain and the bundle that took it."""
+    if claim.manifest is None:
+        yield _fault("", Kind.ALTERED, claim.path, "It is damaged: it holds no sealed manifest.")
+    elif claim.bundle not in contents.manifests:
+        message = f"It is not there, and {claim.path} shows that it was archived."
+        yield _fault(claim.bundle, Kind.REMOVED, claim.bundle, message)
+    elif contents.manifests[claim.bundle] not in (None, claim.manifest.data):
+        message = f"The manifest is not the one that took the place {claim.path}."
+        yield _fault(claim.bundle, Kind.ALTERED, NAME, message)
 
 
 def _fault(bundle: str, kind: Kind, object_: str, message: str) -> Fault:

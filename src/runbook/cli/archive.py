@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,13 @@ def archive() -> None:
 def list_(reports: str, as_json: bool) -> None:
     """List every archived run, the newest last."""
     from runbook.archive.chain import ordered
+    from runbook.archive.store import open_store
 
-    found = _existing(reports).bundles()
+    store = open_store(reports)
+    with _reading(store):
+        found = store.bundles()
+    if not found:
+        raise _no_bundle(store)
     rows = [_entry(name, found[name].content) for name in ordered(found)]
     if as_json:
         click.echo(json.dumps(rows))
@@ -94,17 +99,24 @@ def _text(item: object) -> str:
     metavar="KEY",
     help="A public key (file or base64) that must have signed; may be given several times.",
 )
-@click.option("--head", metavar="SHA256", help="The hash of a manifest that must be there.")
+@click.option(
+    "--head",
+    metavar="SHA256",
+    help="The hash of a manifest, the newest or an earlier one, that must be in the archive.",
+)
 @click.argument("bundle", required=False)
 def verify(
     reports: str, as_json: bool, trusted: tuple[str, ...], head: str | None, bundle: str | None
 ) -> None:
-    """Say what was altered, added, removed or reordered: exit code 4 if anything was.
+    """Say what was altered, added, removed or reordered since it was sealed.
 
-    Verifies the whole archive, or one BUNDLE by its name or its path.
+    Verifies the whole archive, or one BUNDLE by its name or its path. Ends with 0 if all is as it
+    was sealed; with 4 if anything is not, if a manifest is not signed by a key that is trusted, or
+    if the one that --head demands is not there; with 2 if there is no archive, no bundle or no key
+    by the name given.
     """
     from runbook.archive.keys import public_key
-    from runbook.archive.store import ArchiveError
+    from runbook.archive.store import open_store
     from runbook.archive.verification import verify_archive, verify_bundle
 
     keys = [public_key(given) for given in trusted]
@@ -115,14 +127,15 @@ def verify(
                 "--head takes the SHA-256 of a manifest, and goes with the whole archive.",
                 "Give the 64 hexadecimal digits that `runbook archive verify` printed.",
             )
-    try:
-        if bundle:
-            store, name = _bundle(reports, bundle)
-            verdict = verify_bundle(store, name, trusted=keys)
-        else:
-            verdict = verify_archive(_existing(reports), trusted=keys, head=head)
-    except ArchiveError as error:
-        raise UsageError(f"The archive cannot be read: {error.reason}.", "Look there.") from None
+    store, name = _bundle(reports, bundle) if bundle else (open_store(reports), "")
+    with _reading(store):
+        verdict = (
+            verify_bundle(store, name, trusted=keys)
+            if name
+            else verify_archive(store, trusted=keys, head=head)
+        )
+    if not verdict.bundles and not verdict.faults:
+        raise _no_bundle(store)
     if as_json:
         click.echo(json.dumps({"passed": not verdict.faults, **asdict(verdict)}))
     else:
@@ -130,12 +143,27 @@ def verify(
     click.get_current_context().exit(CHECKS_FAILED if verdict.faults else 0)
 
 
+_PENDING = (
+    "Its manifest so far stands in the chain's last claim alone; the next run puts it in its place."
+)
+_UNFINISHED = (
+    "Its upload did not come to its end: it is no evidence, and may be removed unless a run is "
+    "still writing it."
+)
+
+
 def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     """Say what came of a verification, to a person."""
     for fault in verdict.faults:
-        place = "/".join(filter(None, (fault.bundle, fault.object)))
+        place = "/".join(filter(None, dict.fromkeys((fault.bundle, fault.object))))
         click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {_plain(place)}")
         click.echo(f"  {_plain(fault.message)}")
+    for name in verdict.pending:
+        click.echo(f"{click.style('PENDING', fg='yellow', bold=True)} {_plain(name)}")
+        click.echo(f"  {_PENDING}")
+    for name in verdict.unfinished:
+        click.echo(f"{click.style('UNFINISHED', fg='yellow', bold=True)} {_plain(name)}")
+        click.echo(f"  {_UNFINISHED}")
     count = len(verdict.bundles)
     bundles = f"{count:,} bundle{'' if count == 1 else 's'}"
     if verdict.faults:
@@ -144,7 +172,9 @@ def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     signed = sum(signer is not None for signer in verdict.signers.values())
     by = "all signed by a trusted key" if is_trusting else f"{signed:,} signed"
     click.echo(f"{click.style('verified', fg='green', bold=True)}: {bundles} as sealed, {by}.")
-    click.echo(f"  newest manifest's SHA-256: {verdict.head}")
+    if verdict.first:
+        click.echo(f"  first manifest's SHA-256, which identifies the archive: {verdict.first}")
+    click.echo(f"  {'newest' if verdict.first else 'its'} manifest's SHA-256: {verdict.head}")
     if not is_trusting:
         click.echo("  Only a signature, with --trusted-key, shows who sealed them.")
 
@@ -155,21 +185,22 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
 
 
-def _existing(reports: str) -> "Store":
-    """Return an archive that is there. Raises `UsageError` if it holds no bundle or folder."""
-    from runbook.archive.store import ArchiveError, open_store
+@contextmanager
+def _reading(store: "Store") -> Iterator[None]:
+    """Make wrong usage of what keeps an archive from being read."""
+    from runbook.archive.store import ArchiveError
 
-    store = open_store(reports)
     try:
-        is_empty = not list(store.folders())
+        yield
     except ArchiveError as error:
         raise UsageError(
             f"The archive {store.location} cannot be read: {error.reason}.",
             "Name the archive with --reports.",
         ) from None
-    if is_empty:
-        raise UsageError(f"There is no bundle in {store.location}.", "Name it with --reports.")
-    return store
+
+
+def _no_bundle(store: "Store") -> UsageError:
+    return UsageError(f"There is no bundle in {store.location}.", "Name it with --reports.")
 
 
 def _bundle(reports: str, given: str) -> tuple["Store", str]:
