@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runbook.archive.bundle import write_bundle
 from runbook.archive.chain import ordered
 from runbook.archive.folder import FolderStore
 from runbook.archive.keys import SigningKey
@@ -44,8 +45,22 @@ def test_an_archive_as_it_was_sealed_has_no_faults(sealed: FolderStore) -> None:
     verdict = verify_archive(sealed)
     assert verdict.faults == () and len(verdict.bundles) == 3
     assert verdict.head == hashlib.sha256(sealed.read(verdict.bundles[-1], NAME)).hexdigest()
+    first = sealed.read(verdict.bundles[0], NAME)
+    assert verdict.first == hashlib.sha256(first).hexdigest()
     for name in verdict.bundles:
         assert verify_bundle(sealed, name).faults == ()
+
+
+def test_every_manifest_is_read_once(sealed: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, read = os.open, []
+
+    def opened(path: Any, *arguments: Any, **options: Any) -> int:
+        read.append(Path(path).name)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+    assert faults(sealed) == []
+    assert read.count(NAME) == 3
 
 
 @pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
@@ -236,6 +251,26 @@ def test_bundles_cut_off_the_end_show_only_to_whoever_noted_the_head(sealed: Fol
     shutil.rmtree(sealed.path / ordered(sealed.bundles())[-1])
     assert faults(sealed) == []
     assert faults(sealed, head=head) == [("", "removed", NAME)]
+
+
+def test_a_signed_archive_in_anothers_place_shows_only_to_whoever_noted_a_hash_of_it(
+    tmp_path: Path,
+) -> None:
+    key, public = key_pair(tmp_path)
+    write_bundle(FolderStore(tmp_path / "another"), record("another"), FILES, key)
+    noted = archive(tmp_path / "reports", 3, key)
+    told = command("verify", cwd=tmp_path)
+    verdict = verify_archive(noted)
+    assert f"identifies the archive: {verdict.first}\n" in told.stdout
+    assert f"newest manifest's SHA-256: {verdict.head}\n" in told.stdout
+    trusted = ("verify", "--trusted-key", public)
+    assert command(*trusted, "--reports", "another", cwd=tmp_path).returncode == 0
+    for noted_hash in (verdict.first, verdict.head):
+        assert noted_hash
+        demanding = (*trusted, "--head", noted_hash)
+        assert command(*demanding, cwd=tmp_path).returncode == 0
+        told = command(*demanding, "--reports", "another", cwd=tmp_path)
+        assert told.returncode == 4 and "or this is another archive" in told.stdout
 
 
 def test_a_signed_archive_is_trusted_by_its_key_alone(tmp_path: Path) -> None:
