@@ -67,12 +67,13 @@ def test_what_is_no_key_is_refused_and_never_repeated(
     (tmp_path / "half").write_text(pem[: len(pem) // 2])
     (tmp_path / "public").write_text((tmp_path / "key.pub").read_text())
     monkeypatch.setenv("EMPTY", "")
-    references = ["half", "public", "nowhere", "env:EMPTY", "env:NOWHERE", pem]
+    body = pem.splitlines()[1]
+    references = ["half", "public", "nowhere", "env:EMPTY", "env:NOWHERE", pem, body]
     for reference in references:
-        named = reference if reference.startswith(("env:", "-")) else str(tmp_path / reference)
+        is_whole = reference.startswith("env:") or reference in (pem, body)
+        named = reference if is_whole else str(tmp_path / reference)
         with pytest.raises(UsageError) as raised:
             signing_key(named)
-        body = pem.splitlines()[1]
         assert body[:20] not in str(raised.value) and "Traceback" not in str(raised.value)
 
 
@@ -81,6 +82,11 @@ def test_a_public_key_is_taken_as_file_pem_or_base64(tmp_path: Path) -> None:
     (tmp_path / "raw").write_text(public + "\n")
     for given in (public, str(tmp_path / "key.pub"), str(tmp_path / "raw")):
         assert public_key(given) == public
+    private = (tmp_path / "key").read_text()
+    for secret in (private, private.splitlines()[1]):
+        with pytest.raises(UsageError) as raised:
+            public_key(secret)
+        assert private.splitlines()[1][-20:] not in str(raised.value)
     for wrong in ("", "x", base64.b64encode(os.urandom(31)).decode(), str(tmp_path / "key")):
         with pytest.raises(UsageError):
             public_key(wrong)

@@ -54,8 +54,7 @@ def signing_key(reference: str | None = None) -> SigningKey | None:
         private = None
     if not isinstance(private, Ed25519PrivateKey):
         raise UsageError(
-            f"The signing key {_shown(reference)} is no Ed25519 private key in PEM without a "
-            "passphrase.",
+            f"The signing key {reference} is no Ed25519 private key in PEM without a passphrase.",
             "Make one with: runbook keygen FILE",
         )
     return SigningKey(public=_public(private), _private=private)
@@ -63,6 +62,11 @@ def signing_key(reference: str | None = None) -> SigningKey | None:
 
 def _private_text(reference: str) -> bytes:
     """Return the PEM that a reference leads to."""
+    if _is_private_key(reference):
+        raise UsageError(
+            "The signing key is given itself, where its name belongs.",
+            "Keep its PEM text in a file or a variable, and name that: FILE or env:NAME.",
+        )
     if reference.startswith("env:"):
         text = os.environ.get(reference[4:], "")
         if not text:
@@ -75,14 +79,18 @@ def _private_text(reference: str) -> bytes:
         return Path(reference).expanduser().read_bytes()
     except OSError as error:
         raise UsageError(
-            f"The signing key {_shown(reference)} cannot be read: {error.strerror}.",
+            f"The signing key {reference} cannot be read: {error.strerror}.",
             "Name a file with an Ed25519 private key in PEM, or env:NAME.",
         ) from None
 
 
-def _shown(reference: str) -> str:
-    """Return a reference as it may be shown, which a key itself in its place may not."""
-    return "in RUNBOOK_SIGNING_KEY" if "\n" in reference or "PRIVATE" in reference else reference
+def _is_private_key(text: str) -> bool:
+    """Return whether a text seems to be a private key, which no message may repeat."""
+    return "PRIVATE KEY" in text or _PKCS8 in text
+
+
+_PKCS8 = "BQYDK2VwBCIEI"
+"""What stands before the secret in every Ed25519 private key in PKCS #8, in base64."""
 
 
 def make_key(path: Path) -> str:
@@ -129,6 +137,11 @@ def public_key(given: str) -> str:
 
     Raises `UsageError` if it is neither.
     """
+    if _is_private_key(given):
+        raise UsageError(
+            "A private key is given where a public key belongs.",
+            "Give the file FILE.pub that `runbook keygen FILE` wrote, and keep FILE secret.",
+        )
     path = Path(given).expanduser()
     text = given
     try:
@@ -136,7 +149,8 @@ def public_key(given: str) -> str:
             text = path.read_text("utf-8", errors="replace")
     except OSError as error:
         raise UsageError(
-            f"The public key {given[:80]!r} cannot be read: {error.strerror}.", "Name its file."
+            f"The public key {given[:80]!r} cannot be read: {error.strerror}.",
+            "Check the file's name, and that this account may read it.",
         ) from None
     if "-----BEGIN" in text:
         return _public_of_pem(text, given)
@@ -147,8 +161,8 @@ def public_key(given: str) -> str:
         raw = b""
     if len(raw) != 32:
         raise UsageError(
-            f"{given!r} is neither an Ed25519 public key nor a file with one.",
-            "Give the file FILE.pub that `runbook keygen FILE` wrote, or the key in base64.",
+            f"{given[:80]!r} is neither an Ed25519 public key nor a file with one.",
+            "Give the file FILE.pub that `runbook keygen FILE` wrote, or the base64 it printed.",
         )
     return base64.b64encode(raw).decode()
 
@@ -163,7 +177,7 @@ def _public_of_pem(text: str, given: str) -> str:
         loaded = None
     if not isinstance(loaded, Ed25519PublicKey):
         raise UsageError(
-            f"The file {given} holds no Ed25519 public key.",
+            f"{given[:80]!r} holds no Ed25519 public key.",
             "Give the file FILE.pub that `runbook keygen FILE` wrote.",
         )
     return base64.b64encode(loaded.public_bytes_raw()).decode()
