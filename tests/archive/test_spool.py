@@ -101,7 +101,7 @@ def test_what_was_not_signed_when_it_was_spooled_is_not_signed_on_delivery(
     spool(record("forged"), FILES, store.location, thief)
     told = list(push(None, key))
     assert [one.bundle for one in told] == [None, None]
-    assert all("was untrusted in the spool" in one.problem for one in told)
+    assert all("was not signed by this key when" in one.problem for one in told)
     assert len(store.bundles()) == 1 and len(list(spooled())) == 2
 
 

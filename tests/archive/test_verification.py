@@ -388,6 +388,8 @@ def test_the_command_tells_and_ends_with_4(tmp_path: Path) -> None:
     (store.path / names[1] / "plan.sql").write_text("SELECT 2;")
     told = command("verify", cwd=tmp_path)
     assert told.returncode == 4 and f"ALTERED {names[1]}/plan.sql" in told.stdout
+    assert "3 bundles verified, 1 fault found.\n  What is named above proves n" in told.stdout
+    assert "UNTRUSTED" not in told.stdout
     told = command("verify", "--json", cwd=tmp_path)
     answer = json.loads(told.stdout)
     assert told.returncode == 4 and answer["passed"] is False
@@ -396,6 +398,23 @@ def test_the_command_tells_and_ends_with_4(tmp_path: Path) -> None:
     ]
     assert command("verify", names[0], cwd=tmp_path).returncode == 0
     assert command("verify", names[1], cwd=tmp_path).returncode == 4
+    shutil.rmtree(store.path / names[1])
+    told = command("verify", cwd=tmp_path)
+    assert told.returncode == 4 and f"REMOVED the bundle before {names[2]}\n" in told.stdout
+
+
+def test_what_is_only_not_trusted_is_not_called_altered(tmp_path: Path) -> None:
+    archive(tmp_path / "reports", 1)
+    key_pair(tmp_path)
+    told = command("verify", "--trusted-key", "key.pub", cwd=tmp_path)
+    assert told.returncode == 4 and "1 bundle verified, 1 fault found.\n" in told.stdout
+    assert "give every key that you trust" in told.stdout and "proves" not in told.stdout
+
+
+def test_what_is_no_regular_file_is_said_to_be_none(sealed: FolderStore) -> None:
+    _link_file(sealed, ordered(sealed.bundles()))
+    (fault,) = verify_archive(sealed).faults
+    assert fault.message == "It is no regular file: what it leads to was never sealed."
 
 
 @pytest.mark.parametrize(
@@ -429,6 +448,27 @@ def test_an_archive_that_is_given_as_a_bundle_is_wrong_usage(given: str, tmp_pat
     assert command("verify", "--reports", given, cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.parametrize("do", ["verify", "list"])
+def test_a_bundle_that_is_given_as_an_archive_is_wrong_usage(do: str, tmp_path: Path) -> None:
+    store = archive(tmp_path / "reports", 1)
+    (name,) = store.bundles()
+    told = command(do, "--reports", f"reports/{name}", cwd=tmp_path)
+    place = tmp_path / "reports" / name
+    assert told.returncode == 2 and f"{place} is a bundle, not an archive." in told.stderr
+    assert f"runbook archive verify {place}" in told.stderr
+    assert command("verify", str(place), cwd=tmp_path).returncode == 0
+
+
+def test_a_hash_that_is_cut_or_goes_with_one_bundle_is_wrong_usage(tmp_path: Path) -> None:
+    store = archive(tmp_path / "reports", 1)
+    (name,) = store.bundles()
+    whole = str(verify_archive(store).head)
+    told = command("verify", "--head", whole[:8], cwd=tmp_path)
+    assert told.returncode == 2 and f"{whole[:8]!r} is none" in told.stderr
+    told = command("verify", "--head", whole, name, cwd=tmp_path)
+    assert told.returncode == 2 and "not with one bundle" in told.stderr
+
+
 def test_a_bundle_without_its_manifest_is_no_archive(tmp_path: Path) -> None:
     store = archive(tmp_path / "reports", 1)
     (name,) = store.bundles()
@@ -442,9 +482,14 @@ def test_the_list_has_a_line_a_bundle(tmp_path: Path) -> None:
     lines = told.stdout.splitlines()
     assert told.returncode == 0 and len(lines) == 4
     assert [line.split()[-1] for line in lines[1:]] == ordered(store.bundles())
-    entries = json.loads(command("list", "--json", cwd=tmp_path).stdout)
+    entries = json.loads(command("list", "--json", cwd=tmp_path).stdout)["bundles"]
     assert [entry["bundle"] for entry in entries] == ordered(store.bundles())
     assert entries[0]["finished_at"] == "2026-01-02T03:04:00.000Z"
+    first = ordered(store.bundles())[0]
+    (store.path / first / NAME).write_text("{")
+    told = command("list", cwd=tmp_path)
+    assert told.returncode == 0 and first not in told.stdout
+    assert told.stderr == f"Not listed: {first} has no manifest that can be read.\n"
 
 
 def test_the_seal_can_be_made_with_the_standard_library_alone(sealed: FolderStore) -> None:
@@ -466,11 +511,11 @@ def test_the_seal_can_be_made_with_the_standard_library_alone(sealed: FolderStor
 def test_the_commands_of_the_evidence_page_find_what_was_altered(tmp_path: Path) -> None:
     """`sha256sum` and `openssl`, for who wants no tool of ours."""
     page = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text("utf-8")
-    scripts = [block.partition("```")[0] for block in page.split("```sh\n")[1:]]
+    scripts = [block.partition("```")[0] for block in page.split("```bash\n")[1:]]
     key, _ = key_pair(tmp_path)
     store = archive(tmp_path / "reports", key=key)
     folder = store.path / ordered(store.bundles())[0]
-    shutil.copy(tmp_path / "key.pub", folder.parent / "key.pub")
+    shutil.copy(tmp_path / "key.pub", folder.parent / "operator.key.pub")
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

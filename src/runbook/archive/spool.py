@@ -19,7 +19,7 @@ from runbook.archive.folder import FolderStore
 from runbook.archive.keys import SigningKey
 from runbook.archive.manifest import NAME, Manifest, Position, make_manifest, moved_manifest
 from runbook.archive.store import ArchiveError, opened
-from runbook.archive.verification import Fault, verify_bundle
+from runbook.archive.verification import Fault, Kind, verify_bundle
 from runbook.errors import UsageError
 from runbook.record import Record
 
@@ -168,4 +168,6 @@ def _deliver(one: Spooled, target: str, key: SigningKey | None) -> tuple[Bundle 
 
 def _altered(faults: tuple[Fault, ...]) -> str:
     first = faults[0]
+    if first.kind is Kind.UNTRUSTED:
+        return "it was not signed by this key when it was spooled: push it without the key"
     return f"{first.object} was {first.kind} in the spool: {first.message}"

@@ -13,6 +13,9 @@ from runbook.archive.chain import ordered
 from runbook.archive.manifest import NAME, Manifest, read_manifest
 from runbook.archive.store import ArchiveError, Claim, Contents, Store, manifests
 
+BEFORE = "the bundle before"
+"""The object of a fault where a manifest follows one that is not there."""
+
 _NO_MANIFEST = "There is no manifest: it was removed, or the bundle was never sealed."
 
 
@@ -158,7 +161,9 @@ def _file_faults(store: Store, name: str, manifest: Manifest) -> Iterator[Fault]
         yield _fault(name, Kind.ADDED, file, "It is there, and the manifest does not list it.")
     for file in sorted(set(files) & set(listed)):
         size, digest = listed[file]
-        if files[file] != size:
+        if files[file] < 0:
+            message = "It is no regular file: what it leads to was never sealed."
+        elif files[file] != size:
             message = f"It has {files[file]} bytes, and the manifest says {size}."
         elif hashlib.sha256(store.read(name, file)).hexdigest() != digest:
             message = f"Its SHA-256 is not {digest}, as the manifest says."
@@ -185,7 +190,7 @@ def _chain_faults(found: Mapping[str, Manifest]) -> Iterator[Fault]:
                 f"The bundle before it, whose manifest has the SHA-256 {manifest.previous}, is not "
                 "there: it was removed, or its manifest was altered."
             )
-            yield _fault(name, Kind.REMOVED, "the bundle before", message)
+            yield _fault(name, Kind.REMOVED, BEFORE, message)
     for previous, names in followers.items():
         for name in names[1:]:
             what = "are both the first" if previous is None else "follow the same bundle"
@@ -206,7 +211,7 @@ def _claim_faults(contents: Contents, names: Sequence[str]) -> Iterator[Fault]:
     first = next((n for n, name in enumerate(names) if name in claimed), len(names))
     for name in names[first:]:
         if name not in claimed:
-            message = "It has no claim in the chain: it was added, or its claim was altered."
+            message = "It has no claim in the chain: it was added, or its claim is gone or altered."
             yield _fault(name, Kind.ADDED, name, message)
 
 

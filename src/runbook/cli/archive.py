@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from runbook.errors import UsageError
 
 if TYPE_CHECKING:
     from runbook.archive.store import Store
-    from runbook.archive.verification import Verdict
+    from runbook.archive.verification import Fault, Verdict
 
 CHECKS_FAILED = 4
 """The exit code where something is not as it was sealed."""
@@ -35,12 +35,14 @@ def list_(reports: str, as_json: bool) -> None:
 
     store = open_store(reports)
     with _reading(store):
-        found = store.bundles()
+        found, folders = store.bundles(), store.folders()
     if not found:
         raise _no_bundle(store)
+    for name in sorted(set(folders) - found.keys()):
+        click.echo(f"Not listed: {_plain(name)} has no manifest that can be read.", err=True)
     rows = [_entry(name, found[name].content) for name in ordered(found)]
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps({"bundles": rows}))
         return
     for row in rows:
         row["finished_at"] = (row["finished_at"] or "–").partition(".")[0].replace("T", " ")
@@ -97,7 +99,8 @@ def _text(item: object) -> str:
     "trusted",
     multiple=True,
     metavar="KEY",
-    help="A public key (file or base64) that must have signed; may be given several times.",
+    help="A public key that must have signed: its file, or the base64 that keygen printed; given "
+    "several times, any of them.",
 )
 @click.option(
     "--head",
@@ -108,7 +111,7 @@ def _text(item: object) -> str:
 def verify(
     reports: str, as_json: bool, trusted: tuple[str, ...], head: str | None, bundle: str | None
 ) -> None:
-    """Say what was altered, added, removed or reordered since it was sealed.
+    """Say what was altered, added, removed or reordered.
 
     Verifies the whole archive, or one BUNDLE by its name or its path. Ends with 0 if all is as it
     was sealed; with 4 if anything is not, if a manifest is not signed by a key that is trusted, or
@@ -122,10 +125,15 @@ def verify(
     keys = [public_key(given) for given in trusted]
     if head is not None:
         head = head.strip().lower()
-        if not re.fullmatch(r"[0-9a-f]{64}", head) or bundle:
+        if not re.fullmatch(r"[0-9a-f]{64}", head):
             raise UsageError(
-                "--head takes the SHA-256 of a manifest, and goes with the whole archive.",
-                "Give the 64 hexadecimal digits that `runbook archive verify` printed.",
+                f"--head takes the SHA-256 of a manifest, and {head[:80]!r} is none.",
+                "Give all 64 hexadecimal digits that `runbook archive verify` printed.",
+            )
+        if bundle:
+            raise UsageError(
+                "--head goes with the whole archive, not with one bundle.",
+                "Leave the bundle or --head away.",
             )
     store, name = _bundle(reports, bundle) if bundle else (open_store(reports), "")
     with _reading(store):
@@ -155,8 +163,8 @@ _UNFINISHED = (
 def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     """Say what came of a verification, to a person."""
     for fault in verdict.faults:
-        place = "/".join(filter(None, dict.fromkeys((fault.bundle, fault.object))))
-        click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {_plain(place)}")
+        place = _plain(_place(fault))
+        click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {place}")
         click.echo(f"  {_plain(fault.message)}")
     for name in verdict.pending:
         click.echo(f"{click.style('PENDING', fg='yellow', bold=True)} {_plain(name)}")
@@ -167,7 +175,10 @@ def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     count = len(verdict.bundles)
     bundles = f"{count:,} bundle{'' if count == 1 else 's'}"
     if verdict.faults:
-        click.echo(f"{bundles} verified, {len(verdict.faults):,} not as sealed.")
+        faults = f"{len(verdict.faults):,} fault{'' if len(verdict.faults) == 1 else 's'}"
+        click.echo(f"{bundles} verified, {faults} found.")
+        for sentence in _remedies(verdict.faults):
+            click.echo(f"  {sentence}")
         return
     signed = sum(signer is not None for signer in verdict.signers.values())
     by = "all signed by a trusted key" if is_trusting else f"{signed:,} signed"
@@ -177,6 +188,26 @@ def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     click.echo(f"  {'newest' if verdict.first else 'its'} manifest's SHA-256: {verdict.head}")
     if not is_trusting:
         click.echo("  Only a signature, with --trusted-key, shows who sealed them.")
+
+
+def _place(fault: "Fault") -> str:
+    """Return where a fault is, to a person."""
+    from runbook.archive.verification import BEFORE
+
+    if fault.object == BEFORE:
+        return f"{BEFORE} {fault.bundle}"
+    return "/".join(filter(None, dict.fromkeys((fault.bundle, fault.object))))
+
+
+def _remedies(faults: "Sequence[Fault]") -> Iterator[str]:
+    """Yield what to do about faults, a sentence for each of their two sorts."""
+    from runbook.archive.verification import Kind
+
+    untrusted = [fault.kind is Kind.UNTRUSTED for fault in faults]
+    if not all(untrusted):
+        yield "What is named above proves nothing: restore it from a copy, and verify again."
+    if any(untrusted):
+        yield "Anybody may have made what is UNTRUSTED: give every key that you trust."
 
 
 def _plain(text: str) -> str:
@@ -195,12 +226,25 @@ def _reading(store: "Store") -> Iterator[None]:
     except ArchiveError as error:
         raise UsageError(
             f"The archive {store.location} cannot be read: {error.reason}.",
-            "Name the archive with --reports.",
+            "Check that --reports names it, and that this account may read there.",
         ) from None
 
 
 def _no_bundle(store: "Store") -> UsageError:
-    return UsageError(f"There is no bundle in {store.location}.", "Name it with --reports.")
+    """Return what to say of an archive without bundles, which may be a bundle itself."""
+    from runbook.archive.manifest import NAME
+    from runbook.archive.store import ArchiveError, open_store
+
+    folder, _, name = store.location.rpartition("/")
+    with suppress(ArchiveError, UsageError):
+        open_store(folder or "/").read(name, NAME)
+        return UsageError(
+            f"{store.location} is a bundle, not an archive.",
+            f"Give it without --reports: runbook archive verify {store.location}",
+        )
+    return UsageError(
+        f"There is no bundle in {store.location}.", "Name the archive with --reports."
+    )
 
 
 def _bundle(reports: str, given: str) -> tuple["Store", str]:
@@ -257,7 +301,7 @@ def _is_archive(store: "Store", name: str) -> bool:
 @key_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def push(reports: str | None, as_json: bool) -> None:
-    """Deliver the bundles that wait in the spool: exit code 1 if one could not be delivered."""
+    """Deliver what waits in the spool. Ends with 1 if anything still waits."""
     from runbook.archive.keys import signing_key
     from runbook.archive.spool import push as deliver
 
@@ -273,13 +317,16 @@ def push(reports: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"delivered": [asdict(one) for one in delivered]}))
     elif not delivered:
         click.echo("Nothing waits in the spool.")
-    click.get_current_context().exit(0 if all(one.bundle for one in delivered) else 1)
+    is_empty = all(one.bundle for one in delivered)
+    if not is_empty:
+        click.echo("Remove what is in the way, or name another archive; then push again.", err=True)
+    click.get_current_context().exit(0 if is_empty else 1)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(file: Path) -> None:
-    """Make an Ed25519 key to sign reports with: FILE (private) and FILE.pub (public)."""
+    """Make an Ed25519 key to sign reports with. Writes FILE (private) and FILE.pub (public)."""
     from runbook.archive.keys import make_key
 
     public = make_key(file)
