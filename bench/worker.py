@@ -38,7 +38,7 @@ def main(conninfo: str) -> None:
             assert not blockers(review(spec, catalog, options))
             plan = build_plan(spec, catalog, options)
             assert catalog.table is not None and catalog.census is not None
-            script(spec, plan, catalog.table, catalog.ledger_schema)
+            script(spec, plan, catalog.table)
         with _timed("apply"):
             applied = apply_atomic(
                 lambda: connect(target),

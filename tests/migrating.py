@@ -7,6 +7,7 @@ from runbook.catalog import read_catalog
 from runbook.facts import Catalog
 from runbook.plan import Options, Plan, build_plan, review
 from runbook.run import Applied, apply_atomic
+from runbook.run.online import AppliedOnline, Journal, Limits, apply_online
 from runbook.spec import Spec, load_spec
 from runbook.verify import verify
 from runbook.vocabulary import CheckResult, Finding
@@ -41,6 +42,33 @@ def migrate(database: Database, spec: Spec | None = None, **more: Any) -> Applie
         more.pop("plan", None) or build_plan(spec, catalog, ATOMIC),
         run_id=uuid.uuid4(),
         wait_ms=300,
+        **more,
+    )
+
+
+ONLINE = Options(mode="online", lock_timeout_ms=100)
+HASTY = Limits(max_wait_ms=2_000)
+"""Gives up soon, so that tests end."""
+
+
+def migrate_online(database: Database, spec: Spec | None = None, **more: Any) -> AppliedOnline:
+    """Apply a spec online, or resume it."""
+    spec = spec or load_spec("llamalog")
+    catalog = more.pop("catalog", None) or catalog_of(database, spec)
+    plan = (
+        Plan.of(catalog.unfinished.plan)
+        if catalog.unfinished
+        else build_plan(spec, catalog, ONLINE)
+    )
+    return apply_online(
+        more.pop("connect", database.connect),
+        spec,
+        catalog,
+        more.pop("plan", None) or plan,
+        run_id=uuid.uuid4(),
+        wait_ms=300,
+        limits=more.pop("limits", HASTY),
+        journal=more.pop("journal", None) or Journal(),
         **more,
     )
 

@@ -10,6 +10,7 @@ RunbookError
 │   └── RunInProgress     3  another run works on the same table
 ├── ChecksFailed          4  applied, but a check failed
 ├── RolledBack            5  failed and rolled back: the database is as it was
+├── Stopped               6  online: stopped midway, to be resumed or taken back
 └── EmbeddedError         3  the embedded server cannot run here
 """
 
@@ -31,6 +32,8 @@ class Outcome(StrEnum):
     """The database was changed (or had been), and a check does not hold."""
     ROLLED_BACK = "rolled-back"
     """Failed midway and rolled back: the database is as it was."""
+    STOPPED = "stopped"
+    """Online: stopped between two transactions; it can be resumed, or taken back."""
 
     @property
     def exit_code(self) -> int:
@@ -45,6 +48,7 @@ _EXIT_CODES = {
     Outcome.REFUSED: 3,
     Outcome.CHECK_FAILED: 4,
     Outcome.ROLLED_BACK: 5,
+    Outcome.STOPPED: 6,
 }
 
 
@@ -141,3 +145,10 @@ class RolledBack(RunbookError):
 
     exit_code = 5
     outcome = Outcome.ROLLED_BACK
+
+
+class Stopped(RunbookError):
+    """An online run stopped midway: what it committed stays, and it can be resumed."""
+
+    exit_code = 6
+    outcome = Outcome.STOPPED

@@ -7,6 +7,7 @@ fields and classes that the hash leaves out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 OLDEST = 150_000
 """The oldest PostgreSQL that is supported, as `server_version_num`."""
@@ -200,6 +201,64 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Span:
+    """A range of a backfill's blocks: all before `next_block` is done and proved."""
+
+    span: int
+    first_block: int
+    next_block: int
+    end_block: int
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left of it."""
+        return self.next_block >= self.end_block
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """An online run that is under way, or was stopped, as the ledger has it."""
+
+    run_id: str
+    migration: str
+    table_schema: str
+    table_before: str
+    table_oid: int
+    spec_sha256: str
+    plan_sha256: str
+    plan: Mapping[str, Any]
+    """The plan as plain data."""
+    phase: str
+    """The phase that comes next, or is under way."""
+    filenode: int
+    """The file that the block numbers are of."""
+    blocks: int
+    started_by: str
+    started_at: str
+    spans: tuple[Span, ...]
+    batches: int
+    rows: int
+    """Rows that were updated and proved so far."""
+    hashes_before: str
+    hashes_after: str
+    worked_ms: float
+    """How long its batches took, one after the other."""
+    at_work: str | None
+    """Who holds the run's lock now, in words; None where it was stopped."""
+
+    @property
+    def blocks_done(self) -> int:
+        """Blocks of the table as it lies now that are done."""
+        return self.blocks - sum(max(0, s.end_block - s.next_block) for s in self.spans)
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the backfill is likely to take still, by what its batches took, with one job."""
+        done = self.blocks_done
+        return self.worked_ms / done * (self.blocks - done) / 1000 if done else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Catalog:
     """Everything that the plan is made from; reading it changed nothing."""
 
@@ -217,3 +276,5 @@ class Catalog:
     """Whether something else has the ledger's name."""
     applied: LedgerEntry | None
     """The newest ledger entry of this migration whose table still exists."""
+    unfinished: Unfinished | None = None
+    """An online run on this table that has not ended."""

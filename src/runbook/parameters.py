@@ -1,14 +1,18 @@
 """The parameters of the notebooks, typed: the same for the command line and the parameters cell."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from runbook.errors import UsageError
 from runbook.plan import Options
+from runbook.run.online import Limits
 
 Milliseconds = Annotated[StrictInt, Field(ge=1, le=24 * 3_600_000)]
+Limit = Annotated[StrictInt, Field(ge=0)]
+"""0 is no limit."""
 
 
 class Parameters(BaseModel):
@@ -45,10 +49,10 @@ class Parameters(BaseModel):
 class PlanParameters(Parameters):
     """What makes a plan."""
 
-    mode: Literal["auto", "atomic"]
+    mode: Literal["auto", "atomic", "online"]
     lock_timeout_ms: Milliseconds
     lock_budget_ms: Milliseconds
-    statement_timeout_ms: Annotated[StrictInt, Field(ge=0)]
+    statement_timeout_ms: Limit
 
     @property
     def options(self) -> Options:
@@ -69,6 +73,24 @@ class MigrateParameters(PlanParameters):
     """Parameters of `02_migrate.ipynb`."""
 
     approved_plan: StrictStr
+    max_wait_ms: Milliseconds
+    jobs: Annotated[StrictInt, Field(ge=1, le=64)]
+    batch_ms: Annotated[StrictInt, Field(ge=1, le=10_000)]
+    max_lag_ms: Limit
+    max_unarchived: Limit
+    max_active: Limit
+
+    @property
+    def limits(self) -> Limits:
+        """The pace of an online run."""
+        return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
+
+
+class RollbackParameters(Parameters):
+    """Parameters of `04_rollback.ipynb`."""
+
+    lock_timeout_ms: Milliseconds
+    max_wait_ms: Milliseconds
 
 
 class VerifyParameters(Parameters):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runbook.errors import Outcome
 from runbook.facts import Catalog, Server
 from runbook.run import Applied
+from runbook.run.online import AppliedOnline, Journal
 
 MIME = "application/vnd.runbook.result+json"
 """The type under which a notebook's cell publishes its record."""
@@ -30,6 +31,8 @@ class Stage(StrEnum):
     """Nothing: it only read."""
     CHANGING = "changing"
     """It is at work, or its last transaction's end is unknown."""
+    RESUMABLE = "resumable"
+    """It is at work online: what it committed stays, and another run goes on there."""
     CHANGED = "changed"
     """All of it is committed and proved."""
 
@@ -121,6 +124,9 @@ class Record(BaseModel):
     checks: list[dict[str, Any]] = []
     findings: list[dict[str, Any]] = []
     locked_ms: float | None = None
+    """The longest that a lock could block the application."""
+    online: dict[str, Any] | None = None
+    """Of an online run: phases, tries for locks, batches over time, pauses, and who was blocked."""
     timings: dict[str, float] = {}
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""
@@ -153,6 +159,14 @@ class Record(BaseModel):
         )
         self.proof = vars(applied.proof).copy()
         self.locked_ms = applied.locked_ms
+
+    def note_online(self, applied: AppliedOnline | None, journal: Journal) -> None:
+        """Note what an online run did, or how far it came."""
+        self.statements = [vars(one).copy() for one in journal.executed]
+        self.online = journal.content()
+        self.locked_ms = journal.locked_ms
+        if applied:
+            self.proof = vars(applied.proof).copy()
 
 
 def _all(labels: Mapping[str, int], counted: Mapping[str, int]) -> dict[str, int]:

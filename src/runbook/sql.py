@@ -6,7 +6,7 @@ every literal without asking the server. Run the text with a cursor and no param
 takes `%` for a placeholder only where parameters are passed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import LiteralString
 
 from psycopg import sql
@@ -52,6 +52,21 @@ def join(separator: LiteralString, parts: Iterable[Composable]) -> sql.Composed:
 def raw(trusted: str) -> Composable:
     """Return text that is no name and no value, made by this package alone."""
     return sql.SQL(trusted)
+
+
+def dollar_quoted(body: str) -> Composable:
+    """Return a body as a dollar-quoted literal (docs, 4.1.2.4), by a tag not in it."""
+    tag = "$body$"
+    while tag in body:
+        tag = f"{tag[:-1]}_$"
+    return sql.SQL("{}{}{}").format(*(sql.SQL(part) for part in (tag, body, tag)))
+
+
+def free_name(wanted: str, taken: Container[str]) -> str:
+    """Return a name that is not taken."""
+    while wanted in taken:
+        wanted += "_"
+    return wanted
 
 
 def text(composed: Composable) -> str:

@@ -12,6 +12,7 @@ class Lock(StrEnum):
     ROW_EXCLUSIVE = "ROW EXCLUSIVE"
     SHARE_UPDATE_EXCLUSIVE = "SHARE UPDATE EXCLUSIVE"
     SHARE = "SHARE"
+    SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
     ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 
 
@@ -23,6 +24,16 @@ class Phase(StrEnum):
     that made it (a label added to an existing enum type, error 55P04)."""
     ATOMIC = "atomic"
     """In the one transaction that does everything else."""
+    EXPAND = "expand"
+    """Online: the short transaction that adds what the application does not know yet."""
+    BACKFILL = "backfill"
+    """Online: block range by block range, each in a transaction of its own."""
+    INDEX = "index"
+    """Online: outside any transaction, beside the application's writes."""
+    CUTOVER = "cutover"
+    """Online: the short transaction that makes it what the spec says, under the new name."""
+    ROLLBACK = "rollback"
+    """The short transaction that takes a run back."""
 
 
 class Role(StrEnum):
@@ -35,6 +46,12 @@ class Role(StrEnum):
     CHANGE = "change"
     TALLY_AFTER = "tally-after"
     """After it both tallies are compared; a difference rolls everything back."""
+    BATCH = "batch"
+    """Run once a block range, with its bounds as $1 and $2; returns the range's proof."""
+    SWEEP = "sweep"
+    """After all batches: counts the rows, and says where one is left that is labelled otherwise."""
+    CONCURRENT = "concurrent"
+    """Outside any transaction; a part of it may stay behind when it fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +68,21 @@ class Statement:
     """How long it may wait for its lock."""
     undo: str | None = None
     """The SQL that takes it back, or None where nothing is to be taken back or nothing can."""
+    state: str | None = None
+    """Of a concurrent statement: the query whose one value is a `State`."""
+    cleanup: str | None = None
+    """Of a concurrent statement: what removes a leftover of it."""
+
+
+class State(StrEnum):
+    """How far a concurrent statement has come."""
+
+    ABSENT = "absent"
+    LEFTOVER = "leftover"
+    """A failed try left its part of it behind."""
+    DONE = "done"
+    FOREIGN = "foreign"
+    """Something else has its name."""
 
 
 class Level(StrEnum):

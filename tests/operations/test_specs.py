@@ -245,7 +245,7 @@ def test_the_script_holds_no_line_that_a_name_could_have_smuggled_in(database: D
     spec = spec_of(ONLY_RENAME)
     catalog = catalog_of(database, spec)
     assert catalog.table
-    text = script(spec, plan_of(database, spec), catalog.table, "runbook")
+    text = script(spec, plan_of(database, spec), catalog.table)
     comments = [line for line in text.splitlines() if line.startswith("--")]
     assert any("DROP TABLE victim" in line for line in comments)
     database.execute("\n".join(x for x in text.splitlines() if not x.startswith("\\")))

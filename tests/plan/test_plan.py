@@ -86,7 +86,7 @@ def test_the_script_brings_psql_to_the_same_end_state(cluster: Cluster, tmp_path
     try:
         catalog = catalog_of(by_psql)
         assert catalog.table
-        text = script(SPEC, build_plan(SPEC, catalog, ATOMIC), catalog.table, "runbook")
+        text = script(SPEC, build_plan(SPEC, catalog, ATOMIC), catalog.table)
         psql(by_psql, text, tmp_path)
         migrate(by_run)
         assert schema_of(by_psql) == schema_of(by_run)
@@ -102,7 +102,7 @@ def test_the_script_brings_psql_to_the_same_end_state(cluster: Cluster, tmp_path
 def test_a_script_whose_proof_fails_changes_nothing(sample: Database, tmp_path: Path) -> None:
     catalog = catalog_of(sample)
     assert catalog.table
-    text = script(SPEC, build_plan(SPEC, catalog, ATOMIC), catalog.table, "runbook")
+    text = script(SPEC, build_plan(SPEC, catalog, ATOMIC), catalog.table)
     altered = text.replace(
         "-- Drop the default", "UPDATE llama_logs SET retry_count = 99 WHERE id::text < '1';\n--", 1
     )

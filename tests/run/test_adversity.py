@@ -117,9 +117,7 @@ def test_a_title_cannot_put_anything_into_the_script(
         catalog.table
         and plan_of(empty_newest, spec).sha256 != plan_of(empty_newest, spec_of(ONLY_RENAME)).sha256
     )
-    psql(
-        empty_newest, script(spec, plan_of(empty_newest, spec), catalog.table, "runbook"), tmp_path
-    )
+    psql(empty_newest, script(spec, plan_of(empty_newest, spec), catalog.table), tmp_path)
     assert empty_newest.value("SELECT to_regclass('smuggled') IS NULL")
     assert not (tmp_path / "smuggled").exists()
 
@@ -138,7 +136,7 @@ def test_a_script_refuses_a_table_that_changed_since(
     spec = parse_spec(Path(_llamalog()).read_text(), file="llamalog")
     catalog = catalog_of(sample, spec)
     assert catalog.table
-    text = script(spec, plan_of(sample, spec), catalog.table, "runbook")
+    text = script(spec, plan_of(sample, spec), catalog.table)
     sample.execute(drift)
     with unchanged(sample), pytest.raises(Exception, match="returned non-zero") as caught:
         psql(sample, text, tmp_path)

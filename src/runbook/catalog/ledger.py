@@ -6,7 +6,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from runbook import sql
-from runbook.facts import LedgerEntry
+from runbook.catalog.queries import LOCK_HOLDER
+from runbook.facts import LedgerEntry, Span, Unfinished
 from runbook.spec import Spec
 
 
@@ -19,7 +20,7 @@ def read_applied(
     somebody took the migration back: both count as not applied.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
-        state = cursor.execute(_STATE, [ledger_schema]).fetchone()
+        state = _state(cursor, ledger_schema, "ledger")
         if state is None or not state["readable"] or not state["ours"]:
             return None
         cursor.execute(
@@ -30,24 +31,70 @@ def read_applied(
     return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])}) if row else None
 
 
-def is_foreign(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
-    """Return whether something that is no ledger of ours has the ledger's name."""
+def read_unfinished(
+    connection: psycopg.Connection[Any], ledger_schema: str, spec: Spec
+) -> Unfinished | None:
+    """Return the online run on the spec's table that has not ended, or None."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        state = cursor.execute(_STATE, [ledger_schema]).fetchone()
-    return state is not None and not state["ours"]
+        state = _state(cursor, ledger_schema, "online_run")
+        if state is None or not state["readable"] or not state["ours"]:
+            return None
+        query = sql.render(
+            _UNFINISHED,
+            runs=sql.name(ledger_schema, "online_run"),
+            spans=sql.name(ledger_schema, "online_span"),
+        )
+        row = cursor.execute(
+            query.encode(), {"schema": spec.schema_, "table": spec.table}
+        ).fetchone()
+        if row is None:
+            return None
+        holder = cursor.execute(LOCK_HOLDER, [lock_key(spec.schema_, spec.table)]).fetchone()
+    spans = tuple(Span(**span) for span in row.pop("spans"))
+    return Unfinished(**row, spans=spans, at_work=holder["who"] if holder else None)
+
+
+def lock_key(schema: str, table: str) -> str:
+    """Return what the advisory lock of a table's runs is made from."""
+    return f"runbook/{schema}.{table}"
+
+
+def is_foreign(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
+    """Return whether something that is no ledger of ours has the name of one of its tables."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        states = [_state(cursor, ledger_schema, table) for table in _OURS]
+    return any(state is not None and not state["ours"] for state in states)
+
+
+_OURS = {
+    "ledger": ["run_id", "plan_sha256"],
+    "online_run": ["run_id", "plan_sha256", "filenode"],
+    "online_span": ["run_id", "next_block"],
+}
+"""The ledger's tables, each with columns that tell it from another of that name."""
+
+
+def _state(
+    cursor: psycopg.Cursor[dict[str, Any]], ledger_schema: str, table: str
+) -> dict[str, Any] | None:
+    """Return whether a table of the ledger can be read, and is one; None if it is not there."""
+    parts = {"schema": ledger_schema, "table": table, "columns": _OURS[table]}
+    return cursor.execute(_STATE, parts).fetchone()
 
 
 _STATE = """\
 SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
-       c.relkind = 'r' AND NOT c.relhastriggers AND NOT c.relhasrules
+       c.relkind = 'r' AND NOT c.relhasrules
+       AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)
        -- Its owner's code would run as whoever writes into it.
-       AND (o.rolsuper OR o.rolname = current_user OR o.oid = d.datdba) AND 2 = (
+       AND (o.rolsuper OR o.rolname = current_user OR o.oid = d.datdba)
+       AND cardinality(%(columns)s::text[]) = (
            SELECT count(*) FROM pg_attribute a
-           WHERE a.attrelid = c.oid AND a.attname IN ('run_id', 'plan_sha256')) AS ours
+           WHERE a.attrelid = c.oid AND a.attname = ANY (%(columns)s)) AS ours
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_roles o ON o.oid = c.relowner
 JOIN pg_database d ON d.datname = current_database()
-WHERE n.nspname = %s AND c.relname = 'ledger'"""
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s"""
 
 
 _APPLIED = """\
@@ -60,3 +107,23 @@ JOIN pg_class c ON c.oid = l.table_oid AND c.relname = l.table_after
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = l.table_schema
 WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s AND l.table_after = %(table)s
 ORDER BY l.applied_at DESC LIMIT 1"""
+
+_UNFINISHED = """\
+SELECT r.run_id::text, r.migration, r.table_schema, r.table_before, r.table_oid::bigint,
+       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.filenode::bigint, r.blocks, r.started_by,
+       to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
+       s.*
+FROM {runs} r
+JOIN pg_class c ON c.oid = r.table_oid AND c.relname = r.table_before
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = r.table_schema,
+LATERAL (
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+               'span', span, 'first_block', first_block, 'next_block', next_block,
+               'end_block', end_block) ORDER BY span), '[]') AS spans,
+           coalesce(sum(batches), 0)::bigint AS batches, coalesce(sum(rows), 0)::bigint AS rows,
+           coalesce(sum(hashes_before), 0)::text AS hashes_before,
+           coalesce(sum(hashes_after), 0)::text AS hashes_after,
+           coalesce(sum(worked_ms), 0) AS worked_ms
+    FROM {spans} WHERE run_id = r.run_id
+) AS s
+WHERE r.table_schema = %(schema)s AND r.table_before = %(table)s AND r.ended_at IS NULL"""

@@ -140,3 +140,10 @@ SELECT missing FROM (
             quote_ident(ledger_name)))
 ) AS privilege (lacking, missing)
 WHERE lacking"""
+
+LOCK_HOLDER = """\
+SELECT format('pid %%s, user %%s, application %%L, for %%s', a.pid, a.usename, a.application_name,
+              date_trunc('second', clock_timestamp() - a.xact_start)) AS who
+FROM pg_locks l JOIN pg_stat_activity a USING (pid), hashtextextended(%s, 0) AS key
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295"""

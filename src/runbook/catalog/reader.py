@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
-from runbook.catalog.ledger import is_foreign, read_applied
+from runbook.catalog.ledger import is_foreign, read_applied, read_unfinished
 from runbook.errors import RefusedError
 from runbook.facts import (
     Catalog,
@@ -29,11 +29,14 @@ from runbook.spec import Spec
 Connection = psycopg.Connection[Any]
 
 
-def read_catalog(connection: Connection, spec: Spec, *, ledger_schema: str = "runbook") -> Catalog:
+def read_catalog(
+    connection: Connection, spec: Spec, *, ledger_schema: str = "runbook", count: bool = True
+) -> Catalog:
     """Return everything that the plan is made from, as of one moment.
 
     Reads only, in a transaction of its own that takes no lock beyond ACCESS SHARE. The connection
-    must not be in a transaction. Raises `RefusedError` if the rules cannot be evaluated.
+    must not be in a transaction. Without `count` no row is read. Raises `RefusedError` if the rules
+    cannot be evaluated.
     """
     server = read_server(connection)
     if server.is_too_old:
@@ -48,9 +51,10 @@ def read_catalog(connection: Connection, spec: Spec, *, ledger_schema: str = "ru
             relations=_relations(connection, spec),
             types=read_types(connection, spec),
             missing_privileges=privileges,
-            census=_census(connection, spec, table, privileges),
+            census=_census(connection, spec, table, privileges) if count else None,
             ledger_is_foreign=is_foreign(connection, ledger_schema),
             applied=read_applied(connection, ledger_schema, spec),
+            unfinished=read_unfinished(connection, ledger_schema, spec),
         )
 
 

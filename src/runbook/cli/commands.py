@@ -12,9 +12,11 @@ from runbook.cli.archive import archive, keygen
 from runbook.cli.execute import run_step
 from runbook.cli.options import (
     database_reference,
+    pace_options,
     plan_options,
     report_options,
     target_options,
+    waiting_options,
 )
 from runbook.errors import RunbookError
 
@@ -79,7 +81,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 done and checked, 1 a bug, 2 wrong usage, 3 refused before any
-    change, 4 applied but a check failed, 5 rolled back.
+    change, 4 applied but a check failed, 5 rolled back, 6 stopped midway
+    (online): run again to resume, or roll back.
     """
 
 
@@ -109,9 +112,13 @@ def review(**options: Any) -> None:
 @target_options
 @report_options
 @plan_options
+@pace_options
 @click.option("--approved-plan", default="", metavar="HASH", help="Refuse any plan but this one.")
 def migrate(**options: Any) -> None:
-    """Apply the migration, prove that no data was lost, check it, archive the report."""
+    """Apply the migration, prove that no data was lost, check it, archive the report.
+
+    Resumes an online run that was stopped.
+    """
     _run("migrate", options)
 
 
@@ -121,6 +128,25 @@ def migrate(**options: Any) -> None:
 def verify(**options: Any) -> None:
     """Ask all checks of an applied migration again. Changes nothing."""
     _run("verify", options)
+
+
+@main.command()
+@target_options
+@report_options
+@waiting_options
+def rollback(**options: Any) -> None:
+    """Take back an online run that was stopped: remove everything that it added."""
+    _run("rollback", options)
+
+
+@main.command()
+@target_options
+def status(**options: Any) -> None:
+    """Say where the migration is, how long it will still take, and what to do. Changes nothing."""
+    from runbook.cli.status import show_status
+
+    options["database_url"] = database_reference(options["database_url"])
+    show_status(options)
 
 
 @main.command()
@@ -158,21 +184,17 @@ def demo(reports: str, fresh: bool, debug: bool) -> None:
         "ledger_schema": "runbook",
         "reports": reports,
     }
-    planning = {
-        "mode": "auto",
-        "lock_timeout_ms": 2_000,
-        "lock_budget_ms": 1_000,
-        "statement_timeout_ms": 3_600_000,
-    }
-    reviewed = _demo_step("review", common | planning)
+    reviewed = _demo_step(review, common)
     approved = reviewed.plan.sha256 if reviewed.plan else ""
-    _demo_step("migrate", common | planning | {"approved_plan": approved})
-    _demo_step("verify", common)
+    _demo_step(migrate, common | {"approved_plan": approved})
+    _demo_step(verify, common)
 
 
-def _demo_step(step: str, parameters: dict[str, Any]) -> "Record":
-    """Run a step of the demo; end the command where it did not succeed."""
-    record = run_step(step, parameters).record
+def _demo_step(command: click.Command, given: dict[str, Any]) -> "Record":
+    """Run a step of the demo with its command's defaults; end where it did not succeed."""
+    defaults = command.make_context(str(command.name), []).params
+    parameters = {name: defaults[name] for name in defaults if name not in ("as_json", "debug")}
+    record = run_step(str(command.name), parameters | given).record
     click.echo()
     if record.exit_code:
         click.get_current_context().exit(record.exit_code)

@@ -21,6 +21,7 @@ NOTEBOOKS = {
     "review": "01_review.ipynb",
     "migrate": "02_migrate.ipynb",
     "verify": "03_verify.ipynb",
+    "rollback": "04_rollback.ipynb",
 }
 
 

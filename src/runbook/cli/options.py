@@ -81,24 +81,24 @@ _ARCHIVE = (
 _PLAN = (
     click.option(
         "--mode",
-        type=click.Choice(["auto", "atomic"]),
+        type=click.Choice(["auto", "atomic", "online"]),
         default="auto",
         show_default=True,
-        help="auto: refuse when the lock is likely to exceed the budget.",
+        help="auto: online where the lock is likely to exceed the budget.",
     ),
     click.option(
         "--lock-timeout-ms",
         type=click.IntRange(1),
-        default=2_000,
+        default=100,
         show_default=True,
-        help="How long to wait for a lock.",
+        help="How long a try may wait for a lock, and the application behind it.",
     ),
     click.option(
         "--lock-budget-ms",
         type=click.IntRange(1),
         default=1_000,
         show_default=True,
-        help="How long `auto` may hold a lock.",
+        help="How long a lock may block the application before `auto` goes online.",
     ),
     click.option(
         "--statement-timeout-ms",
@@ -106,6 +106,43 @@ _PLAN = (
         default=3_600_000,
         show_default=True,
         help="How long one statement may take; 0: no limit.",
+    ),
+)
+
+
+_MAX_WAIT = click.option(
+    "--max-wait-ms",
+    type=click.IntRange(1),
+    default=300_000,
+    show_default=True,
+    help="How long others may hold the run up at one place before it gives up.",
+)
+
+
+def _number(name: str, least: int, default: int, help_: str) -> Callable[[Command], Command]:
+    """Return an option that takes a number."""
+    kind = click.IntRange(least)
+    return click.option(name, type=kind, default=default, show_default=True, help=help_)
+
+
+_PACE = (
+    _MAX_WAIT,
+    _number("--jobs", 1, 1, "Online: connections that backfill at once."),
+    _number("--batch-ms", 1, 50, "Online: how long a batch should take."),
+    _number(
+        "--max-lag-ms", 0, 10_000, "Online: pause while a replica is later than this; 0: no limit."
+    ),
+    _number(
+        "--max-unarchived",
+        0,
+        64,
+        "Online: pause while more WAL segments wait for the archive; 0: no limit.",
+    ),
+    _number(
+        "--max-active",
+        0,
+        0,
+        "Online: pause while more sessions than these are active; 0: no limit.",
     ),
 )
 
@@ -123,6 +160,8 @@ target_options = _with(_TARGET)
 report_options = _with(_REPORT)
 archive_options = _with(_ARCHIVE)
 plan_options = _with(_PLAN)
+pace_options = _with(_PACE)
+waiting_options = _with((_PLAN[1], _MAX_WAIT))
 
 
 _VISIBLE = (

@@ -10,7 +10,7 @@ import psycopg
 from runbook.catalog import read_catalog
 from runbook.database import connect, resolve
 from runbook.errors import BlockedError, RefusedError
-from runbook.plan import Options, blockers, build_plan, review
+from runbook.plan import Options, blockers, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.spec import load_spec
 from runbook.vocabulary import Finding
@@ -43,13 +43,19 @@ def show_plan(options: dict[str, Any]) -> None:
             applied = asdict(catalog.applied)
             click.echo(json.dumps({"outcome": "already-applied", "run": applied}, default=dict))
         return
-    findings = review(spec, catalog, chosen)
-    for finding in findings:
-        click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
-    forbidding = blockers(findings)
-    if forbidding:
-        raise BlockedError(forbidding[0].message, f"Nothing was changed. {forbidding[0].remedy}")
-    plan = build_plan(spec, catalog, chosen)
+    findings: tuple[Finding, ...] = ()
+    if catalog.unfinished:
+        plan = resumed_plan(spec, catalog.unfinished, chosen.mode)
+        click.echo("This is the plan of the unfinished run; see `runbook status`.", err=True)
+    else:
+        findings = review(spec, catalog, chosen)
+        for finding in findings:
+            click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
+        forbidding = blockers(findings)
+        if forbidding:
+            first = forbidding[0]
+            raise BlockedError(first.message, f"Nothing was changed. {first.remedy}")
+        plan = build_plan(spec, catalog, chosen)
     assert catalog.table is not None
     if options["form"] == "json" or options["as_json"]:
         content = asdict(plan) | {
@@ -58,7 +64,7 @@ def show_plan(options: dict[str, Any]) -> None:
         }
         click.echo(json.dumps(content, ensure_ascii=False, default=dict))
     else:
-        click.echo(script(spec, plan, catalog.table, options["ledger_schema"]), nl=False)
+        click.echo(script(spec, plan, catalog.table), nl=False)
 
 
 def _finding(finding: Finding) -> dict[str, str]:

@@ -15,6 +15,7 @@ from nbformat.v4 import new_output
 from runbook.engine.archiving import KEY, parameter, published_record
 from runbook.errors import Outcome
 from runbook.record import MIME, Record, Stage, now
+from runbook.run.online import RESUME
 
 
 class Cause(StrEnum):
@@ -57,6 +58,7 @@ _STATES = {
     Stage.READING: "Nothing was changed: the run had only read. Run it again.",
     Stage.CHANGING: "What was not committed, the server rolls back: the database is as it was, or "
     "changed as far as the ledger says. `runbook verify` tells which.",
+    Stage.RESUMABLE: RESUME,
     Stage.CHANGED: "The change is committed and proved, but not every check could be asked: run "
     "`runbook verify`.",
 }
@@ -107,6 +109,8 @@ def _record(nb: NotebookNode, ending: Ending, published: Record | None) -> Recor
         message = ending.sentence or "Every cell ran, but none published the run's result."
     if stage is Stage.CHANGED and not published:
         outcome = Outcome.CHECK_FAILED
+    elif stage is Stage.RESUMABLE and not published:
+        outcome = Outcome.STOPPED
     elif stage is Stage.READING and ending.cause is Cause.INTERRUPTED:
         outcome = Outcome.REFUSED
     else:

@@ -7,6 +7,7 @@ refused or failed run says as much as it can.
 
 from runbook.notebook.migration import Migration
 from runbook.notebook.review import Review
+from runbook.notebook.rollback import Rollback
 from runbook.notebook.verification import Verification
 
-__all__ = ["Migration", "Review", "Verification"]
+__all__ = ["Migration", "Review", "Rollback", "Verification"]

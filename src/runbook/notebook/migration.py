@@ -8,11 +8,13 @@ from runbook.errors import BlockedError, ChecksFailed, Outcome, PlanDiffers, Run
 from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
+from runbook.plan import Plan
 from runbook.record import Stage
 from runbook.report import html
-from runbook.run import Applied, Course, apply_atomic
-from runbook.verify import Counted
-from runbook.vocabulary import Statement
+from runbook.report.timeline import timeline
+from runbook.run import Applied, Course, Executed, apply_atomic
+from runbook.run.online import AppliedOnline, Journal, apply_online
+from runbook.verify import Counted, count_rows
 
 
 class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
@@ -24,9 +26,9 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
 
     def __init__(self, namespace: dict[str, object]) -> None:
         super().__init__(namespace)
-        self._applied: Applied | None = None
+        self._applied: Applied | AppliedOnline | None = None
+        self._counted: Counted | None = None
         self._progress: Any = None
-        self._told = 0
 
     def make_plan(self) -> None:
         super().make_plan()
@@ -50,59 +52,73 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 raise PlanDiffers(approved=approved, actual=entry.plan_sha256)
 
     def apply(self) -> None:
-        """Apply the plan in one transaction, and show each statement with its time and lock."""
+        """Apply the plan, and show each statement with its time and lock."""
         if self.is_repeat:
             self.skip()
             return
         with self._timed("apply"):
             if self.plan is None:
                 raise BlockedError("There is no plan yet.", "Run the cells in their order.")
-            course = Course()
-            self.stage = Stage.CHANGING
-            self.tell_progress()
-            try:
-                self._applied = apply_atomic(
-                    self.open,
-                    self.spec,
-                    self.catalog,
-                    self.plan,
-                    run_id=self.run_id,
-                    wait_ms=self.parameters.lock_timeout_ms,
-                    progress=self._tell,
-                    course=course,
-                )
-                self.stage = Stage.CHANGED
-                self.record.note_applied(self._applied)
-            finally:
-                self._show_course(course)
+            ways = {"atomic": self._apply_atomic, "online": self._apply_online}
+            ways[self.plan.mode](self.plan)
 
-    def _show_course(self, course: Course) -> None:
-        """Note and show every statement that ran, in a run that failed too."""
-        executed = course.statements()
-        self.record.statements = [vars(one).copy() for one in executed]
-        if self._applied:
-            locked = f"{self._applied.locked_ms:,.1f} ms"
-            self.show(html.facts({"Table locked for": locked}))
-        self.show(
-            html.table(
-                ["statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
-                [
-                    (
-                        html.Folded(one.title, html.Sql(one.sql)),
-                        *(one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows),
-                    )
-                    for one in executed
-                ],
+    def _apply_atomic(self, plan: Plan) -> None:
+        """Apply it in one transaction."""
+        course = Course()
+        self.stage = Stage.CHANGING
+        self.tell_progress()
+        try:
+            applied = apply_atomic(
+                self.open,
+                self.spec,
+                self.catalog,
+                plan,
+                run_id=self.run_id,
+                wait_ms=self.parameters.lock_timeout_ms,
+                max_wait_ms=self.parameters.max_wait_ms,
+                progress=self._tell,
+                course=course,
             )
-        )
+            self.stage = Stage.CHANGED
+            self._applied, self._counted = applied, Counted.of(applied)
+            self.record.note_applied(applied)
+        finally:
+            self.record.statements = [vars(one).copy() for one in course.statements()]
+            if self._applied:
+                self.show(html.facts({"Table locked for": f"{course.locked_ms:,.1f} ms"}))
+            self.show(_statements(course.statements()))
 
-    def _tell(self, statement: Statement) -> None:
-        """Say what runs now, in one line that changes: a statement may take its time."""
+    def _apply_online(self, plan: Plan) -> None:
+        """Apply it while the application goes on, or go on where an earlier run was stopped."""
+        journal, applied = Journal(), None
+        self.stage = Stage.RESUMABLE
+        self.tell_progress()
+        try:
+            applied = apply_online(
+                self.open,
+                self.spec,
+                self.catalog,
+                plan,
+                run_id=self.run_id,
+                wait_ms=self.parameters.lock_timeout_ms,
+                limits=self.parameters.limits,
+                journal=journal,
+                tell=lambda phase, text, share: self._tell(f"{phase}: {text}"),
+            )
+            self.stage = Stage.CHANGED
+            self._applied, self.record.run_id = applied, applied.run_id
+        finally:
+            self.record.note_online(applied, journal)
+            self.show(*timeline(journal), _statements(tuple(journal.executed)))
+        before = self.record.counts.before
+        self._counted = count_rows(self.connection, self.spec)
+        self.note_rows(self._counted)
+        self.record.counts.before = before
+
+    def _tell(self, text: str) -> None:
+        """Say what runs now, in one line that changes: it may take its time."""
         from IPython.display import display
 
-        assert self.plan is not None
-        self._told += 1
-        text = f"{self._told} of {len(self.plan.statements)}: {statement.title}"
         line = html.line(text)
         if self._progress is None:
             self._progress = display(line, display_id=True)
@@ -146,15 +162,15 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
     def verify(self) -> None:
         """Ask every check, in a connection of its own after the commit.
 
-        The rows were counted under the lock, by the transaction's last statement: counting them
-        once more would say nothing about the run, since the application writes again.
+        The rows were counted already: atomic under the lock, by the transaction's last statement,
+        online right after the cutover. Counting them once more would say nothing about the run,
+        since the application writes again.
         """
         with self._timed("verify"):
             self.read_after()
-            if self._applied is None:
-                self.note_rows(self.ask())
-            else:
-                self.ask(Counted.of(self._applied))
+            counted = self.ask(self._counted)
+            if self._counted is None:
+                self.note_rows(counted)
 
     def read_after(self) -> None:
         """Read the catalog again where this run changed it."""
@@ -178,8 +194,8 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             else:
                 self.judge(
                     Outcome.SUCCEEDED,
-                    f"{self.spec.heading} is applied: {self._applied.after.rows:,} rows before and "
-                    f"after, no value altered, all {len(self.record.checks)} checks passed.",
+                    f"{self.spec.heading} is applied: {_what_was_done(self._applied)}, "
+                    f"all {len(self.record.checks)} checks passed.",
                 )
 
     def database_failure(self, error: psycopg.Error) -> RunbookError:
@@ -191,3 +207,28 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             "The migration is applied and proved, but not every check could be asked: run "
             "`runbook verify`.",
         )
+
+
+def _what_was_done(applied: Applied | AppliedOnline) -> str:
+    """Return what was done to the rows, in a few words."""
+    if isinstance(applied, Applied):
+        return f"{applied.after.rows:,} rows before and after, no value altered"
+    return (
+        f"{applied.rows:,} rows, {applied.proof.rows_after:,} of them updated and no value altered "
+        "by that, while the application went on"
+    )
+
+
+def _statements(executed: tuple[Executed, ...]) -> html.Fragment:
+    """Return what ran as a table."""
+    return html.table(
+        ["phase", "statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
+        [
+            (
+                one.phase,
+                html.Folded(one.title, html.Sql(one.sql)),
+                *(one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows),
+            )
+            for one in executed
+        ],
+    )

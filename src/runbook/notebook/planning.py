@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from runbook.errors import BlockedError
 from runbook.facts import Census
-from runbook.notebook.session import Session, recorded_run
+from runbook.notebook.session import Session, recorded_run, unfinished_run
 from runbook.parameters import PlanParameters
-from runbook.plan import Plan, blockers, build_plan, review
+from runbook.plan import Plan, blockers, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html
@@ -38,6 +38,9 @@ class Planning(Session[P]):
             if self.is_repeat:
                 self._show_repeat()
                 return
+            if self.catalog.unfinished:
+                self.show(unfinished_run(self.catalog.unfinished))
+                return
             findings = review(self.spec, self.catalog, self.parameters.options)
             self.note_findings(findings)
             forbidding = blockers(findings)
@@ -54,19 +57,23 @@ class Planning(Session[P]):
             self.skip()
             return
         with self._timed("plan"):
-            plan = build_plan(self.spec, self.catalog, self.parameters.options)
             assert self.catalog.table is not None
+            options, unfinished = self.parameters.options, self.catalog.unfinished
+            plan = (
+                resumed_plan(self.spec, unfinished, options.mode)
+                if unfinished
+                else build_plan(self.spec, self.catalog, options)
+            )
             self._plan = plan
             self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
-            self.record.plan_sql = script(
-                self.spec, plan, self.catalog.table, self.catalog.ledger_schema
-            )
+            self.record.plan_sql = script(self.spec, plan, self.catalog.table)
             self.show(
                 html.facts(
                     {
                         "Plan": plan.sha256,
                         "Mode": plan.mode,
                         "Statements": f"{len(plan.statements)}, in full in plan.sql",
+                        "Estimated time": f"{plan.estimated_ms / 1000:,.1f} s",
                         "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
                         **({"Why": " ".join(plan.reasons)} if plan.reasons else {}),
                     }
@@ -79,10 +86,10 @@ class Planning(Session[P]):
             self.skip()
             return
         rows = [
-            (n, one.title, html.Sql(one.sql + _undo(one)), one.lock)
+            (n, one.phase.value, one.title, html.Sql(one.sql + _undo(one)), one.lock)
             for n, one in enumerate(self.plan.statements, start=1)
         ]
-        self.show(html.table(["#", "what it does", "statement", "lock"], rows))
+        self.show(html.table(["#", "phase", "what it does", "statement", "lock"], rows))
 
     def predict(self) -> None:
         """Show how the rules classify the rows as they are: per rule, and the values behind."""

@@ -13,13 +13,21 @@ import psycopg
 
 from runbook.catalog import read_catalog, read_server
 from runbook.database import ARCHIVING, Target, connect, resolve
-from runbook.errors import ChecksFailed, Outcome, RefusedError, RunbookError, UsageError
-from runbook.facts import Catalog, LedgerEntry
+from runbook.errors import (
+    ChecksFailed,
+    Outcome,
+    RefusedError,
+    RunbookError,
+    Stopped,
+    UsageError,
+)
+from runbook.facts import Catalog, LedgerEntry, Unfinished
 from runbook.notebook.publication import publication
 from runbook.parameters import Parameters
 from runbook.record import PROGRESS, Database, Record, Stage, now
 from runbook.report import html
 from runbook.report.numbers import size
+from runbook.run.online import RESUME
 from runbook.secrets import Scrubber, scrubber_for
 from runbook.spec import Spec, load_spec
 
@@ -182,6 +190,8 @@ class Session(Generic[P]):
             return RefusedError(
                 message, "Nothing was changed: the run had only read. Run it again."
             )
+        if self.stage is Stage.RESUMABLE:
+            return Stopped(message, RESUME)
         if self.stage is Stage.CHANGED:
             return ChecksFailed(
                 message,
@@ -275,5 +285,20 @@ def recorded_run(entry: LedgerEntry) -> html.Fragment:
             f"(OID {entry.table_oid})",
             "Rows then": entry.rows,
             "Plan": entry.plan_sha256,
+        }
+    )
+
+
+def unfinished_run(unfinished: Unfinished) -> html.Fragment:
+    """Return an online run that has not ended for the reader."""
+    return html.facts(
+        {
+            "Unfinished run": unfinished.run_id,
+            "Begun": f"{unfinished.started_at} by {unfinished.started_by}",
+            "At work": unfinished.at_work or "no: it was stopped",
+            "Phase": unfinished.phase,
+            "Backfill": f"{unfinished.blocks_done:,} of {unfinished.blocks:,} blocks, "
+            f"{unfinished.rows:,} rows updated and proved in {unfinished.batches:,} batches",
+            "Plan": unfinished.plan_sha256,
         }
     )

@@ -8,7 +8,7 @@ before it left; `after` says what the next one will find.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -74,6 +74,8 @@ class Scope:
     """The table as it was before the migration."""
     table_name: str
     """The table's name by now."""
+    table_after: str
+    """The table's name once all operations are done."""
     enums: Mapping[str, tuple[str, ...]]
     """Enum types of the schema by now: name → labels."""
     lock_timeout_ms: int
@@ -106,6 +108,8 @@ class Scope:
         undo: str | None = None,
         phase: Phase = Phase.ATOMIC,
         role: Role = Role.CHANGE,
+        state: str | None = None,
+        cleanup: str | None = None,
     ) -> Statement:
         """Return a statement with this run's lock timeout."""
         return Statement(
@@ -116,6 +120,8 @@ class Scope:
             lock=lock,
             lock_timeout_ms=self.lock_timeout_ms,
             undo=undo,
+            state=state,
+            cleanup=cleanup,
         )
 
     def renamed(self, name: str) -> Self:
@@ -135,10 +141,30 @@ class Scope:
         return replace(self, enums={**self.enums, name: labels})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Additions:
+    """The names of what the table has only while a migration goes on or after it."""
+
+    columns: frozenset[str] = frozenset()
+    constraints: frozenset[str] = frozenset()
+    indexes: frozenset[str] = frozenset()
+    update_triggers: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+
+    def __or__(self, other: Self) -> Self:
+        """Return what both add."""
+        return replace(
+            self, **{name: getattr(self, name) | getattr(other, name) for name in vars(self)}
+        )
+
+
 class Operation(BaseModel):
     """One typed step of a spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    online_last: ClassVar[bool] = False
+    """Whether it comes after the others online, whatever its place in the spec."""
 
     def relation_names(self) -> tuple[str, ...]:
         """Return the names that this operation will give to relations."""
@@ -156,6 +182,18 @@ class Operation(BaseModel):
         """Yield its SQL for the atomic mode, in order. Asked only where nothing blocks."""
         raise NotImplementedError
 
+    def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
+        """Yield what speaks against the online mode alone."""
+        yield from ()
+
+    def online_statements(self, scope: Scope) -> Iterator[Statement]:
+        """Yield its SQL for the online mode, each with its phase; those of a phase in order."""
+        raise NotImplementedError
+
+    def adds(self, scope: Scope) -> Additions:
+        """Return what the catalog shows of its online statements before the cutover."""
+        return Additions()
+
     def checks(self, expected: Expected) -> Iterator[Check]:
         """Yield the questions that the database must answer afterwards."""
         raise NotImplementedError
@@ -172,6 +210,12 @@ class Operation(BaseModel):
     def after(self, scope: Scope) -> Scope:
         """Return what the next operation will find."""
         return scope
+
+
+def in_phase(phase: Phase, statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Yield the statements of the atomic mode in a phase of the online one."""
+    for one in statements:
+        yield replace(one, phase=phase) if one.phase is Phase.ATOMIC else one
 
 
 def blocker(code: str, object_: str, message: str, remedy: str) -> Finding:
@@ -194,3 +238,13 @@ def carried_name(name: str, before: str, after: str) -> str | None:
         return None
     renamed = after + name[len(before) :]
     return renamed.encode()[:NAME_BYTES].decode(errors="ignore")
+
+
+def not_null_name(table: str, column: str) -> str:
+    """Return the name that PostgreSQL 18 gives a NOT NULL constraint by itself: where it is too
+    long, table and column are cut to about the same length (makeObjectName in its source)."""
+    parts = [table.encode(), column.encode()]
+    while sum(map(len, parts)) + len("__not_null") > NAME_BYTES:
+        longer = 0 if len(parts[0]) > len(parts[1]) else 1
+        parts[longer] = parts[longer][:-1]
+    return "_".join([*(part.decode(errors="ignore") for part in parts), "not_null"])

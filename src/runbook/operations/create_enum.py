@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from runbook import sql
-from runbook.operations.base import Expected, Name, Operation, Scope, blocker
+from runbook.operations.base import Additions, Expected, Name, Operation, Scope, blocker, in_phase
 from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Statement
 
 
@@ -138,6 +138,12 @@ class CreateEnum(Operation):
                 lock=Lock.NONE,
                 phase=Phase.PREPARE,
             )
+
+    def online_statements(self, scope: Scope) -> Iterator[Statement]:
+        return in_phase(Phase.EXPAND, self.statements(scope))
+
+    def adds(self, scope: Scope) -> Additions:
+        return Additions(types=frozenset({self.name} - scope.catalog.types.keys()))
 
     def checks(self, expected: Expected) -> Iterator[Check]:
         yield Check(

@@ -1,16 +1,27 @@
 """create_index: an index over columns of the table, built last, when the rows are as they stay."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, LiteralString
 
+from psycopg.types.json import Jsonb
 from pydantic import Field
 
 from runbook import sql
-from runbook.operations.base import Expected, Name, Operation, Scope, blocker, with_article
-from runbook.vocabulary import Check, Finding, Lock, Statement
+from runbook.operations.base import (
+    Additions,
+    Expected,
+    Name,
+    Operation,
+    Scope,
+    blocker,
+    with_article,
+)
+from runbook.vocabulary import Check, Finding, Lock, Phase, Role, Statement
 
 BUILD_US = 1.7
 """Microseconds to index one row (1.7 s for 1,000,000 rows)."""
+
+_PLAINLY = sql.compose("")
 
 Method = Literal["btree", "hash", "gin", "gist", "spgist", "brin"]
 
@@ -56,16 +67,45 @@ class CreateIndex(Operation):
             undo=sql.render("DROP INDEX {index}", index=sql.name(scope.schema, self.name)),
         )
 
+    def online_statements(self, scope: Scope) -> Iterator[Statement]:
+        index = sql.name(scope.schema, self.name)
+        yield scope.statement(
+            self._definition(scope.schema, scope.table_name, sql.compose("CONCURRENTLY ")),
+            f"Create the index {self.name}",
+            lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+            undo=sql.render("DROP INDEX {index}", index=index),
+            phase=Phase.INDEX,
+            role=Role.CONCURRENT,
+            state=self._state(scope.schema, scope.table_name),
+            cleanup=sql.render("DROP INDEX CONCURRENTLY {index}", index=index),
+        )
+
+    def adds(self, scope: Scope) -> Additions:
+        return Additions(indexes=frozenset({self.name}))
+
+    def _state(self, schema: str, table: str) -> str:
+        """Return the query for the `State` of the index: only one of exactly this definition is
+        ours, valid or not."""
+        wanted = self._facts(table)
+        return sql.render(
+            _STATE,
+            facts=sql.compose(_INDEX, index=sql.value(self.name), schema=sql.value(schema)),
+            wanted=sql.value(Jsonb({name: wanted[name] for name in wanted if name != "valid"})),
+            name=sql.value(self.name),
+            schema=sql.value(schema),
+        )
+
     def estimated_ms(self, scope: Scope) -> float:
         return scope.census.total * BUILD_US / 1000
 
     def after(self, scope: Scope) -> Scope:
         return scope.with_names([self.name])
 
-    def _definition(self, schema: str, table: str) -> str:
+    def _definition(self, schema: str, table: str, how: sql.Composable = _PLAINLY) -> str:
         return sql.render(
-            "CREATE {unique}INDEX {index} ON {table} USING {method} ({columns})",
+            "CREATE {unique}INDEX {how}{index} ON {table} USING {method} ({columns})",
             unique=sql.compose("UNIQUE " if self.unique else ""),
+            how=how,
             index=self.name,
             table=sql.name(schema, table),
             method=self.method,
@@ -81,19 +121,23 @@ class CreateIndex(Operation):
                 index=sql.value(self.name),
                 schema=sql.value(expected.schema),
             ),
-            expected={
-                "table": expected.table_after,
-                "columns": list(self.columns),
-                "method": self.method,
-                "unique": self.unique,
-                "ascending": True,
-                "partial": False,
-                "valid": True,
-            },
+            expected=self._facts(expected.table_after),
         )
 
+    def _facts(self, table: str) -> dict[str, object]:
+        """Return what `_INDEX` says of the finished index."""
+        return {
+            "table": table,
+            "columns": list(self.columns),
+            "method": self.method,
+            "unique": self.unique,
+            "ascending": True,
+            "partial": False,
+            "valid": True,
+        }
 
-_INDEX = """\
+
+_INDEX: LiteralString = """\
 SELECT jsonb_build_object(
     'table', x.tablename, 'method', m.amname, 'unique', i.indisunique,
     'ascending', (SELECT bool_and(o = 0) FROM unnest(i.indoption::int2[]) AS o),
@@ -107,3 +151,13 @@ JOIN pg_class c ON c.relname = x.indexname AND c.relnamespace = n.oid
 JOIN pg_index i ON i.indexrelid = c.oid
 JOIN pg_am m ON m.oid = c.relam
 WHERE x.schemaname = {schema} AND x.indexname = {index}"""
+
+_STATE: LiteralString = """\
+SELECT CASE
+    WHEN NOT EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = {schema} AND c.relname = {name}) THEN 'absent'
+    WHEN facts - 'valid' IS DISTINCT FROM {wanted} THEN 'foreign'
+    WHEN (facts ->> 'valid')::bool THEN 'done'
+    ELSE 'leftover'
+END FROM (SELECT ({facts}) AS facts) AS found"""

@@ -6,7 +6,7 @@ keep the old name until somebody stumbles over it. Here they follow in the same 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, LiteralString
+from typing import ClassVar, Literal, LiteralString
 
 from pydantic import Field
 
@@ -19,9 +19,10 @@ from runbook.operations.base import (
     Scope,
     blocker,
     carried_name,
+    in_phase,
     with_article,
 )
-from runbook.vocabulary import Check, Finding, Lock, Statement
+from runbook.vocabulary import Check, Finding, Lock, Phase, Statement
 
 _RENAMES: dict[str, tuple[LiteralString, Lock]] = {
     "constraint": (
@@ -46,6 +47,8 @@ class _Dependent:
 
 class RenameTable(Operation):
     """Give the table another name in its schema; it stays the same table, with the same OID."""
+
+    online_last: ClassVar[bool] = True
 
     op: Literal["rename_table"]
     to: Name = Field(description="the table's new name")
@@ -112,6 +115,9 @@ class RenameTable(Operation):
                 lock=lock,
                 undo=_rename(template, scope.schema, after, dependent.after, dependent.before),
             )
+
+    def online_statements(self, scope: Scope) -> Iterator[Statement]:
+        return in_phase(Phase.CUTOVER, self.statements(scope))
 
     def checks(self, expected: Expected) -> Iterator[Check]:
         yield Check(

@@ -2,6 +2,7 @@
 
 from runbook.plan.build import build_plan, plan_facts
 from runbook.plan.model import Options, Plan
+from runbook.plan.resume import resumed_plan
 from runbook.plan.review import blockers, review
 
-__all__ = ["Options", "Plan", "blockers", "build_plan", "plan_facts", "review"]
+__all__ = ["Options", "Plan", "blockers", "build_plan", "plan_facts", "resumed_plan", "review"]

@@ -1,16 +1,18 @@
 """Making the plan: spec + catalog → statements. Pure: no connection, no clock, no randomness."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from runbook import sql
 from runbook.facts import Catalog, Table, TypeFacts
-from runbook.operations.base import Operation, Scope
-from runbook.plan.model import Options, Plan, hashed
+from runbook.operations.base import Additions, Operation, Scope
+from runbook.plan.model import Mode, Options, Plan, hashed
 from runbook.plan.tally import tally_after, tally_before
 from runbook.settings import pinned, set_local
 from runbook.spec import Spec
-from runbook.vocabulary import Lock, Role, Statement
+from runbook.vocabulary import Lock, Phase, Role, Statement
 
 STATEMENTS_MS = 50.0
 """Milliseconds for all that does not depend on the rows."""
@@ -27,41 +29,55 @@ class Step:
     scope: Scope
 
 
-def steps(spec: Spec, catalog: Catalog, table: Table, options: Options) -> Iterator[Step]:
+def steps(
+    spec: Spec, catalog: Catalog, table: Table, options: Options, *, online: bool = False
+) -> Iterator[Step]:
     """Yield each operation with what those before it will have left."""
     scope = Scope(
         catalog=catalog,
         table=table,
         table_name=table.name,
+        table_after=spec.table_after,
         enums={name: type_.labels for name, type_ in catalog.types.items() if type_.kind == "e"},
         lock_timeout_ms=options.lock_timeout_ms,
     )
-    for operation in spec.operations:
+    for operation in sorted(spec.operations, key=lambda one: online and one.online_last):
         yield Step(operation, scope)
         scope = operation.after(scope)
+
+
+def choose_mode(course: Iterable[Step], options: Options) -> Mode:
+    """Return the mode of the plan: `auto` is atomic within the lock budget, and online above it."""
+    if options.mode != "auto":
+        return options.mode
+    return "online" if estimated_lock_ms(list(course)) > options.lock_budget_ms else "atomic"
 
 
 def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
     """Return the plan. Asked only where the review found no blocker."""
     assert catalog.table is not None and catalog.census is not None
     table = catalog.table
-    course = list(steps(spec, catalog, table, options))
+    atomic = list(steps(spec, catalog, table, options))
+    mode = choose_mode(atomic, options)
+    online = list(steps(spec, catalog, table, options, online=True)) if mode == "online" else []
     return Plan(
         migration=spec.name,
-        mode="atomic",
+        mode=mode,
         schema=table.schema,
         table_before=table.name,
         table_after=spec.table_after,
-        statements=(
-            *_opening(course[0].scope, spec, options),
-            *(one for step in course for one in step.operation.statements(step.scope)),
-            _closing(course[0].scope, spec),
+        statements=tuple(
+            _online_statements(online, options)
+            if online
+            else _atomic_statements(atomic, spec, options)
         ),
-        reasons=tuple(why for step in course for why in step.operation.reasons(step.scope)),
+        reasons=tuple(why for step in atomic for why in step.operation.reasons(step.scope)),
         predicted=catalog.census.predicted,
-        estimated_lock_ms=estimated_lock_ms(course),
+        estimated_lock_ms=STATEMENTS_MS if online else estimated_lock_ms(atomic),
+        estimated_ms=estimated_lock_ms(atomic),
         facts=plan_facts(table, catalog.types),
-        extended=_extended(course[-1], catalog),
+        extended=_extended(atomic[-1], catalog),
+        adds=_adds(online),
         spec_sha256=spec.sha256,
         ledger_schema=catalog.ledger_schema,
     )
@@ -75,6 +91,12 @@ def _extended(last: Step, catalog: Catalog) -> dict[str, tuple[str, ...]]:
         for name, type_ in catalog.types.items()
         if name in enums and enums[name] != type_.labels
     }
+
+
+def _adds(course: list[Step]) -> dict[str, tuple[str, ...]]:
+    """Return what the catalog shows of the operations before the cutover."""
+    added = reduce(or_, (step.operation.adds(step.scope) for step in course), Additions())
+    return {name: tuple(sorted(names)) for name, names in vars(added).items()}
 
 
 def plan_facts(table: Table, types: Mapping[str, TypeFacts]) -> dict[str, object]:
@@ -95,47 +117,78 @@ def estimated_lock_ms(course: list[Step]) -> float:
     )
 
 
-def _opening(scope: Scope, spec: Spec, options: Options) -> Iterator[Statement]:
-    """Yield what comes before the first change: limits, the lock, the tally."""
-    for setting, values in (
-        ("lock_timeout", (f"{options.lock_timeout_ms}ms",)),
-        ("statement_timeout", (f"{options.statement_timeout_ms}ms",)),
-        # What is reported as done must survive a crash of the server.
-        ("synchronous_commit", ("on",)),
-        *pinned(scope.schema),
-    ):
-        yield scope.statement(
-            set_local(setting, *values),
-            f"Set {setting} for this transaction",
-            lock=Lock.NONE,
-            role=Role.SETTING,
-        )
-    yield scope.statement(
-        # A deferred trigger still pending would refuse the later ALTER TABLE (error 55006).
-        "SET CONSTRAINTS ALL IMMEDIATE",
-        "Have deferred triggers fire at once",
-        lock=Lock.NONE,
-        role=Role.SETTING,
-    )
-    yield scope.statement(
-        sql.render("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE", table=scope.relation),
-        "Lock the table",
-        lock=Lock.ACCESS_EXCLUSIVE,
-        role=Role.LOCK,
-    )
+def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iterator[Statement]:
+    """Yield the statements of the atomic mode: the lock first, a tally before and after."""
+    scope = course[0].scope
+    yield from _opening(scope, Phase.ATOMIC, options)
     yield scope.statement(
         tally_before(scope.table, spec.classify),
         "Count and fingerprint every row before the change",
         lock=Lock.ACCESS_SHARE,
         role=Role.TALLY_BEFORE,
     )
-
-
-def _closing(scope: Scope, spec: Spec) -> Statement:
-    """Return the last statement: the tally that everything is judged by."""
-    return scope.statement(
+    for step in course:
+        yield from step.operation.statements(step.scope)
+    yield scope.statement(
         tally_after(scope.table, spec.table_after, spec.classify),
         "Count and fingerprint every row after the change",
         lock=Lock.ACCESS_SHARE,
         role=Role.TALLY_AFTER,
     )
+
+
+_ONLINE = (Phase.PREPARE, Phase.EXPAND, Phase.BACKFILL, Phase.INDEX, Phase.CUTOVER)
+_LOCKING = (Phase.EXPAND, Phase.CUTOVER)
+"""The phases that lock the table against the application."""
+
+
+def _online_statements(course: list[Step], options: Options) -> Iterator[Statement]:
+    """Yield the statements of the online mode, phase by phase."""
+    scope = course[0].scope
+    made = [one for step in course for one in step.operation.online_statements(step.scope)]
+    for phase in _ONLINE:
+        own = [one for one in made if one.phase is phase]
+        if phase in _LOCKING:
+            yield from _opening(scope, phase, options)
+        elif phase is Phase.BACKFILL and own:
+            yield from _settings(scope, phase, options)
+        yield from own
+
+
+def _opening(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement]:
+    """Yield what comes before the first change of a transaction that locks the table."""
+    yield from _settings(scope, phase, options)
+    yield scope.statement(
+        # A deferred trigger still pending would refuse the later ALTER TABLE (error 55006).
+        "SET CONSTRAINTS ALL IMMEDIATE",
+        "Have deferred triggers fire at once",
+        lock=Lock.NONE,
+        phase=phase,
+        role=Role.SETTING,
+    )
+    yield scope.statement(
+        sql.render("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE", table=scope.relation),
+        "Lock the table",
+        lock=Lock.ACCESS_EXCLUSIVE,
+        phase=phase,
+        role=Role.LOCK,
+    )
+
+
+def _settings(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement]:
+    """Yield the limits of a transaction, and the settings that its SQL is meant under."""
+    for setting, values in (
+        ("lock_timeout", (f"{options.lock_timeout_ms}ms",)),
+        ("statement_timeout", (f"{options.statement_timeout_ms}ms",)),
+        # What is reported as done must survive a crash of the server. A batch and the note of it
+        # are lost together, and done again; the cutover's commit flushes them all.
+        ("synchronous_commit", ("off" if phase is Phase.BACKFILL else "on",)),
+        *pinned(scope.schema),
+    ):
+        yield scope.statement(
+            set_local(setting, *values),
+            f"Set {setting} for this transaction",
+            lock=Lock.NONE,
+            phase=phase,
+            role=Role.SETTING,
+        )

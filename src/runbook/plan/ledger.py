@@ -4,13 +4,12 @@ It is no part of the plan's hash: the ledger is the tool's own record, made once
 the run's id, counts and fingerprint are known only when it runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 
 from psycopg.types.json import Jsonb
 
 from runbook import __version__, sql
-from runbook.facts import Table
 from runbook.operations.base import carried_name
 from runbook.plan.model import Plan
 from runbook.spec import Spec
@@ -33,7 +32,6 @@ def record_run(
     ledger_schema: str,
     spec: Spec,
     plan: Plan,
-    table: Table,
     measured: Mapping[str, sql.Composable],
 ) -> str:
     """Return the INSERT that records a run.
@@ -54,7 +52,7 @@ def record_run(
         "plan_sha256": sql.value(plan.sha256),
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
-        "unvalidated": json(list(unvalidated(table, plan.table_after))),
+        "unvalidated": json(list(_unvalidated(plan))),
         "statements": json(
             [{"sql": one.sql, "phase": one.phase, "undo": one.undo} for one in plan.statements]
         ),
@@ -68,12 +66,13 @@ def record_run(
     )
 
 
-def unvalidated(table: Table, after: str) -> tuple[str, ...]:
-    """Return the names that the NOT VALID foreign keys will have once the table is `after`."""
-    names = (c.name for c in table.constraints if c.kind == "f" and not c.validated)
-    if after == table.name:
-        return tuple(names)
-    return tuple(carried_name(name, table.name, after) or name for name in names)
+def _unvalidated(plan: Plan) -> Iterator[str]:
+    """Yield the names that the NOT VALID foreign keys will have once the plan is applied."""
+    before, after = plan.table_before, plan.table_after
+    for constraint in plan.facts["table"]["constraints"]:
+        if constraint["kind"] == "f" and not constraint["validated"]:
+            name = constraint["name"]
+            yield name if after == before else carried_name(name, before, after) or name
 
 
 def json(content: object) -> sql.Composable:

@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from runbook.vocabulary import Phase, Statement
+from runbook.vocabulary import Lock, Phase, Role, Statement
 
-Mode = Literal["auto", "atomic"]
+Mode = Literal["auto", "atomic", "online"]
 
 HASH_FORMAT = 1
 """Part of what is hashed; raised whenever the same plan would hash differently."""
@@ -19,10 +19,10 @@ class Options:
     """What a person may choose about a run."""
 
     mode: Mode = "auto"
-    lock_timeout_ms: int = 2_000
-    """How long a statement may wait for a lock before the run gives up."""
+    lock_timeout_ms: int = 100
+    """How long a try may wait for a lock: while it waits, the application waits behind it."""
     lock_budget_ms: int = 1_000
-    """How long `auto` may hold a lock that blocks the application, as estimated."""
+    """How long a lock may block the application, as estimated, before `auto` goes online."""
     statement_timeout_ms: int = 3_600_000
     """How long one statement may take; 0 is no limit."""
 
@@ -45,12 +45,37 @@ class Plan:
     predicted: Mapping[str, int]
     estimated_lock_ms: float
     """How long the strongest lock is likely to be held."""
+    estimated_ms: float
+    """How long all of it is likely to take."""
     facts: Mapping[str, Any]
     """The catalog facts that the statements rest on."""
     extended: Mapping[str, tuple[str, ...]]
     """Existing enum types that get further labels: name → all that they will have."""
+    adds: Mapping[str, tuple[str, ...]]
+    """What the catalog shows of an online plan before its cutover: fact → names."""
     spec_sha256: str
     ledger_schema: str
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Return the plan that was recorded as plain data (`asdict`)."""
+        statements = tuple(
+            Statement(
+                **{
+                    **one,
+                    "phase": Phase(one["phase"]),
+                    "role": Role(one["role"]),
+                    "lock": Lock(one["lock"]),
+                }
+            )
+            for one in content["statements"]
+        )
+        lists = {
+            name: {key: tuple(items) for key, items in content[name].items()}
+            for name in ("extended", "adds")
+        }
+        reasons = tuple(content["reasons"])
+        return cls(**{**content, **lists, "statements": statements, "reasons": reasons})
 
     @property
     def sha256(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from runbook.facts import OLDEST, Catalog, Table
 from runbook.operations.base import blocker
-from runbook.plan.build import estimated_lock_ms, steps
+from runbook.plan.build import choose_mode, steps
 from runbook.plan.model import Options
 from runbook.spec import Spec
 from runbook.vocabulary import Finding, Level
@@ -41,17 +41,9 @@ def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Findin
     course = list(steps(spec, catalog, catalog.table, options))
     for step in course:
         yield from step.operation.preconditions(step.scope)
-    if options.mode == "auto" and catalog.census:
-        estimate = estimated_lock_ms(course)
-        if estimate > options.lock_budget_ms:
-            yield blocker(
-                "lock-budget",
-                f"{spec.schema_}.{spec.table}",
-                f"The table would be locked for about {estimate:,.0f} ms, and the lock budget is "
-                f"{options.lock_budget_ms:,} ms.",
-                "Choose mode `atomic` for a time when the application may wait that long, or raise "
-                "the lock budget.",
-            )
+    if catalog.census and choose_mode(course, options) == "online":
+        for step in steps(spec, catalog, catalog.table, options, online=True):
+            yield from step.operation.online_preconditions(step.scope)
 
 
 def _server_findings(catalog: Catalog) -> Iterator[Finding]:

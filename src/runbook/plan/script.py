@@ -1,10 +1,10 @@
 """The plan as a script that psql runs to the same end state, ledger row and proof included."""
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Mapping
 from typing import LiteralString
 
 from runbook import __version__, sql
+from runbook.catalog.ledger import lock_key
 from runbook.facts import Table
 from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.plan.model import Plan
@@ -16,11 +16,37 @@ _HEAD = """\
 -- {heading}
 -- plan {sha256}
 -- made by migration-runbook {version}; run it with: psql -X -v ON_ERROR_STOP=1 -f FILE
--- Everything after BEGIN is one transaction: it is all applied, or nothing is.
+{about}
 
 \\set ON_ERROR_STOP on
 \\encoding UTF8
 """
+
+_ABOUT = {
+    "atomic": "-- Everything after BEGIN is one transaction: it is all applied, or nothing is.",
+    "online": """\
+-- The application may go on meanwhile. Two short transactions lock the table; where the lock is not
+-- to be had at once, the script ends and cannot be resumed: the runbook tries again, and resumes.
+-- Each batch prints its rows, their hashes before and after, and how many differ: it must be 0.""",
+}
+
+_BATCHES: LiteralString = """\
+-- Run it for every range of 200 blocks, each in a transaction of its own
+SELECT format('EXECUTE runbook_batch (%L, %L)', format('(%s,0)', at), format('(%s,0)', at + 200))
+FROM generate_series(0, pg_relation_size({table}::regclass)
+                        / current_setting('block_size')::bigint, 200) AS at
+\\gexec"""
+
+_SWEPT = """\
+-- Stop where a row is left, locked by somebody while its batch ran
+DO $swept$
+BEGIN
+    IF EXISTS (SELECT FROM pg_temp.runbook_swept WHERE wrong <> 0) THEN
+        RAISE EXCEPTION 'rows are left that are not classified as the rules say'
+            USING HINT = 'Run the batches again.';
+    END IF;
+END
+$swept$;"""
 
 _COMPARE = """\
 DO $proof$
@@ -70,40 +96,88 @@ BEGIN
 END
 {tag}"""
 
-_ROWS = "(SELECT coalesce(sum(rows), 0) FROM pg_temp.runbook_after)"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;"
+
+_COUNTED = "(SELECT coalesce(sum(rows), 0) FROM pg_temp.{counted})"
 _CATEGORIES = (
     "(SELECT coalesce(jsonb_object_agg(label, rows) FILTER (WHERE label IS NOT NULL), '{{}}')"
-    " FROM pg_temp.runbook_after)"
+    " FROM pg_temp.{counted})"
 )
-_FINGERPRINT = "(SELECT coalesce(sum(hashes), 0)::text FROM pg_temp.runbook_after)"
+
+_MEASURED: Mapping[str, sql.Composable] = {
+    "rows": sql.compose(_COUNTED, counted="runbook_after"),
+    "categories": sql.compose(_CATEGORIES, counted="runbook_after"),
+    "algorithm": sql.value(ALGORITHM),
+    "fingerprint": sql.compose(
+        "(SELECT coalesce(sum(hashes), 0)::text FROM pg_temp.runbook_after)"
+    ),
+}
 
 
-def script(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
-    """Return the script. It changes nothing when any statement or the proof fails."""
+def _measured_online(plan: Plan) -> Mapping[str, sql.Composable]:
+    """Return what the sweep counted; without a backfill the rows are counted now."""
+    if any(one.role is Role.SWEEP for one in plan.statements):
+        return {
+            "rows": sql.compose(_COUNTED, counted="runbook_swept"),
+            "categories": sql.compose(_CATEGORIES, counted="runbook_swept"),
+        }
+    table = sql.name(plan.schema, plan.table_after)
+    return {
+        "rows": sql.compose("(SELECT count(*) FROM {table})", table=table),
+        "categories": json({}),
+    }
+
+
+def script(spec: Spec, plan: Plan, table: Table) -> str:
+    """Return the script. Atomic, it changes nothing when any statement or the proof fails."""
+    parts = _online(spec, plan, table) if plan.mode == "online" else _atomic(spec, plan, table)
     head = _HEAD.format(
-        heading=" ".join(spec.heading.split()), sha256=plan.sha256, version=__version__
+        heading=" ".join(spec.heading.split()),
+        sha256=plan.sha256,
+        version=__version__,
+        about=_ABOUT[plan.mode],
     )
     reasons = [f"-- {' '.join(reason.split())}" for reason in plan.reasons]
-    guard = _guard(plan, table)
     prepare = [_entry(statement) for statement in plan.of_phase(Phase.PREPARE)]
-    body = chain.from_iterable(_entries(one, guard) for one in plan.of_phase(Phase.ATOMIC))
-    ledger = [
-        f"-- Make the ledger where it is not there yet\n{create_ledger(ledger_schema)};",
-        f"-- Record the run\n{_record(spec, plan, table, ledger_schema)};",
-    ]
-    return (
-        "\n\n".join(
-            [
-                head + "\n".join(reasons),
-                *prepare,
-                "BEGIN ISOLATION LEVEL READ COMMITTED;",
-                *body,
-                *ledger,
-                "COMMIT;",
-            ]
-        )
-        + "\n"
-    )
+    return "\n\n".join([head + "\n".join(reasons), *prepare, *parts]) + "\n"
+
+
+def _atomic(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
+    """Yield one transaction."""
+    guard = _guard(plan, table)
+    yield _BEGIN
+    for statement in plan.of_phase(Phase.ATOMIC):
+        yield from _entries(statement, guard)
+    yield f"-- Make the ledger where it is not there yet\n{create_ledger(plan.ledger_schema)};"
+    yield f"-- Record the run\n{_record(spec, plan, _MEASURED)};"
+    yield "COMMIT;"
+
+
+def _online(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
+    """Yield the phases: two short transactions, and between them batches and index builds."""
+    yield _BEGIN
+    for statement in plan.of_phase(Phase.EXPAND):
+        yield from _entries(statement, _guard(plan, table))
+    yield "COMMIT;"
+    for statement in plan.of_phase(Phase.BACKFILL):
+        if statement.role is Role.SETTING:
+            yield _entry(statement).replace("SET LOCAL", "SET")
+        elif statement.role is Role.BATCH:
+            relation = sql.value(sql.text(sql.name(plan.schema, plan.table_before)))
+            yield _entry(statement, "PREPARE runbook_batch (tid, tid) AS\n")
+            yield sql.render(_BATCHES, table=relation)
+        else:
+            yield _entry(statement, "CREATE TEMPORARY TABLE runbook_swept AS\n")
+            yield _SWEPT
+    yield "RESET ALL;"
+    for statement in plan.of_phase(Phase.INDEX):
+        yield _entry(statement)
+    yield _BEGIN
+    for statement in plan.of_phase(Phase.CUTOVER):
+        yield _entry(statement)
+    yield f"-- Make the ledger where it is not there yet\n{create_ledger(plan.ledger_schema)};"
+    yield f"-- Record the run\n{_record(spec, plan, _measured_online(plan))};"
+    yield "COMMIT;"
 
 
 def _entries(statement: Statement, guard: str) -> Iterator[str]:
@@ -133,7 +207,7 @@ def _guard(plan: Plan, table: Table) -> str:
         _GUARD,
         tag=_tag(plan),
         table=sql.value(relation),
-        key=sql.value(f"runbook/{table.schema}.{table.name}"),
+        key=sql.value(lock_key(table.schema, table.name)),
         facts=json(facts),
     )
 
@@ -152,19 +226,9 @@ def _entry(statement: Statement, prefix: str = "") -> str:
     return "\n".join(notes) + f"\n{prefix}{statement.sql};"
 
 
-def _record(spec: Spec, plan: Plan, table: Table, ledger_schema: str) -> str:
-    """Return the ledger's INSERT, with what only the run knows taken from the tallies."""
+def _record(spec: Spec, plan: Plan, measured: Mapping[str, sql.Composable]) -> str:
+    """Return the ledger's INSERT, with what only the run knows as expressions."""
+    run_id, client = sql.compose("gen_random_uuid()"), sql.value("psql")
     return record_run(
-        ledger_schema,
-        spec,
-        plan,
-        table,
-        {
-            "run_id": sql.compose("gen_random_uuid()"),
-            "client": sql.value("psql"),
-            "rows": sql.compose(_ROWS),
-            "categories": sql.compose(_CATEGORIES),
-            "algorithm": sql.value(ALGORITHM),
-            "fingerprint": sql.compose(_FINGERPRINT),
-        },
+        plan.ledger_schema, spec, plan, {"run_id": run_id, "client": client, **measured}
     )

@@ -1,4 +1,5 @@
-"""The category chart: rows before, as predicted, and after, one group of bars per category.
+"""The charts. Categories: rows before, as predicted, and after, one group of bars per category.
+Batches: how fast an online run went, and how long its batches took.
 
 The colours are of Okabe and Ito's palette, told apart by the colour-blind; hatching tells them
 apart in print without colours.
@@ -6,7 +7,8 @@ apart in print without colours.
 
 import io
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from IPython.display import Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from runbook.report.numbers import share
+from runbook.run.online import Sample
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
 _DPI = 160
@@ -85,14 +88,48 @@ def category_chart(
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return _image(figure, _alternative(heading, before, predicted, after))
+
+
+def batch_chart(samples: Sequence[Sample]) -> Image:
+    """Return the course of a backfill: blocks and rows a second above, how long batches took
+    below."""
+    figure = Figure(figsize=(_WIDTH_INCHES, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    speed, length = figure.subplots(2, 1, sharex=True)
+    ends = [0.0, *(sample.ended_s for sample in samples)]
+    stretches = [max(after - before, 1e-3) for before, after in pairwise(ends)]
+    for name, amounts, colour, style in (
+        ("blocks read", [s.blocks for s in samples], _BEFORE, "--"),
+        ("rows updated", [s.rows for s in samples], _AFTER, "-"),
+    ):
+        rates = [amount / s for amount, s in zip(amounts, stretches, strict=True)]
+        speed.stairs(rates, ends, label=name, color=colour, linestyle=style, linewidth=1.6)
+    speed.set_ylabel("per second")
+    length.stairs(
+        [s.longest_ms for s in samples], ends, color=_PREDICTED, fill=True, label="longest batch"
+    )
+    length.set_ylabel("milliseconds")
+    length.set_xlabel("seconds since the backfill began")
+    for axes in (speed, length):
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(lambda amount, _: f"{amount:,.0f}")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    batches, rows = sum(s.batches for s in samples), sum(s.rows for s in samples)
+    longest = max(s.longest_ms for s in samples)
+    return _image(
+        figure,
+        f"Line chart of the backfill: {batches:,} batches updated {rows:,} rows in "
+        f"{ends[-1]:,.1f} seconds, the longest batch took {longest:,.0f} milliseconds.",
+    )
+
+
+def _image(figure: Figure, alternative: str) -> Image:
+    """Return a figure as a PNG, the same bytes for the same figure."""
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
-    return Image(
-        data=png.getvalue(),
-        format="png",
-        width=int(_WIDTH_INCHES * 100),
-        alt=_alternative(heading, before, predicted, after),
-    )
+    return Image(data=png.getvalue(), format="png", width=int(_WIDTH_INCHES * 100), alt=alternative)
 
 
 def _count(rows: int, total: int) -> str:

@@ -1,29 +1,31 @@
 """Atomic mode: one transaction that locks the table, changes it, proves it, and records itself."""
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from runbook import sql
-from runbook.catalog import read_table, read_types
 from runbook.database import require_utf8
 from runbook.errors import RefusedError, RolledBack, RunbookError
 from runbook.facts import Catalog, Table
-from runbook.plan import Plan, plan_facts
+from runbook.plan import Plan
 from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.run.course import Course, Executed
-from runbook.run.drift import first_difference
+from runbook.run.drift import drift
 from runbook.run.exclusion import exclude_others
+from runbook.run.holders import holders, said
+from runbook.run.patience import BLOCKED, Patience
+from runbook.run.recorded import is_recorded
 from runbook.run.rollback import rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
-Progress = Callable[[Statement], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +51,24 @@ def apply_atomic(
     *,
     run_id: uuid.UUID,
     wait_ms: int,
-    progress: Progress = lambda statement: None,
+    max_wait_ms: int = 0,
+    progress: Progress = lambda text: None,
     course: Course | None = None,
 ) -> Applied:
     """Apply the plan, or leave the database as it was.
 
-    `wait_ms` is how long to wait for another run on the same table to end; `course` is where to
-    note every statement that ran, for a caller that wants to know it of a failed run too.
+    `wait_ms` is how long to wait for another run on the same table to end, `max_wait_ms` how long
+    to try again for a lock that was not to be had within its timeout; `course` is where to note
+    every statement that ran, for a caller that wants to know it of a failed run too.
+
     Raises `RefusedError` when nothing was tried (another run, the lock not to be had, the table no
     longer as reviewed) and `RolledBack` when a statement or the proof failed. If the connection is
     lost while committing, a new one asks the ledger which of the two it was.
     """
     assert catalog.table is not None
-    run = _AtomicRun(connect, spec, catalog, catalog.table, plan, run_id, wait_ms, progress)
+    run = _AtomicRun(
+        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, max_wait_ms, progress
+    )
     return run.apply(course or Course())
 
 
@@ -76,6 +83,7 @@ class _AtomicRun:
     plan: Plan
     run_id: uuid.UUID
     wait_ms: int
+    max_wait_ms: int
     progress: Progress
 
     def apply(self, course: Course) -> Applied:
@@ -104,7 +112,7 @@ class _AtomicRun:
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             staying = self._prepare(connection, course)
             with rolling_back(connection, staying):
-                exclude_others(connection, self.table, wait_ms=self.wait_ms)
+                self._lock(connection, course, staying)
                 self._change(connection, course, staying)
                 proof = _prove(course, staying)
                 self._record(connection, course.tallies[Role.TALLY_AFTER], proof)
@@ -118,74 +126,65 @@ class _AtomicRun:
             staying = f" Committed before, and staying: {'; '.join(done)}." if done else ""
             with rolling_back(connection, staying), connection.transaction():
                 exclude_others(connection, self.table, wait_ms=self.wait_ms)
-                self.progress(statement)
+                self.progress(statement.title)
                 timeout = f"SET LOCAL lock_timeout = {statement.lock_timeout_ms:d}"
                 connection.execute(timeout.encode())
                 course.execute(connection, statement)
             done.append(statement.title)
         return f" Committed before, and staying: {'; '.join(done)}." if done else ""
 
+    def _lock(self, connection: psycopg.Connection[Any], course: Course, staying: str) -> None:
+        """Take the advisory lock and the table's, or refuse and say who is in the way.
+
+        A try that fails leaves nothing held: whoever waits for this lock has everybody else wait.
+        """
+        patience = Patience(self.max_wait_ms / 1000)
+        before, tries = course.length, 0
+        while True:
+            exclude_others(connection, self.table, wait_ms=self.wait_ms)
+            tries += 1
+            try:
+                for statement in self._opening():
+                    self.progress(statement.title)
+                    course.execute(connection, statement)
+                return
+            except BLOCKED:
+                connection.rollback()
+                course.cut(before)
+                who = said(holders(connection, self.table.oid))
+                connection.rollback()
+            except psycopg.errors.UndefinedTable:
+                name = f"{self.table.schema}.{self.table.name}"
+                raise _changed(f"table {name} is no longer there", staying) from None
+            self.progress(f"try {tries} for the lock: {who}")
+            if not patience.pause():
+                raise _nothing_done(
+                    f"Table {self.table.schema}.{self.table.name} could not be locked in {tries:,} "
+                    f"tries of {self.plan.statements[0].lock_timeout_ms:,} ms: {who}.",
+                    "Run again when they are done, or raise --max-wait-ms.",
+                    staying,
+                )
+
+    def _opening(self) -> tuple[Statement, ...]:
+        """Return the statements up to the lock."""
+        statements = self.plan.of_phase(Phase.ATOMIC)
+        place = next(n for n, one in enumerate(statements) if one.role is Role.LOCK)
+        return statements[: place + 1]
+
     def _change(self, connection: psycopg.Connection[Any], course: Course, staying: str) -> None:
-        """Run the transaction's statements; judge the table by its facts once it is locked."""
-        for statement in self.plan.of_phase(Phase.ATOMIC):
-            self.progress(statement)
-            if statement.role is Role.LOCK:
-                self._lock(connection, statement, course, staying)
-                self._recheck(connection, staying)
-                continue
+        """Judge the table by its facts once it is locked, then run the other statements."""
+        self._recheck(connection, staying)
+        for statement in self.plan.of_phase(Phase.ATOMIC)[len(self._opening()) :]:
+            self.progress(statement.title)
             cursor = course.execute(connection, statement)
             if statement.role in {Role.TALLY_BEFORE, Role.TALLY_AFTER}:
                 course.tallies[statement.role] = Tally.of(cursor)
 
-    def _lock(
-        self,
-        connection: psycopg.Connection[Any],
-        statement: Statement,
-        course: Course,
-        staying: str,
-    ) -> None:
-        """Lock the table, or refuse and say who is in the way."""
-        object_ = f"{self.table.schema}.{self.table.name}"
-        try:
-            course.execute(connection, statement)
-        except psycopg.errors.LockNotAvailable:
-            connection.rollback()
-            raise _nothing_done(
-                f"Table {object_} could not be locked within {statement.lock_timeout_ms:,} ms: "
-                f"{_holders(connection, self.table)}.",
-                "Run again when they are done, or raise the lock timeout.",
-                staying,
-            ) from None
-        except psycopg.errors.UndefinedTable:
-            raise _changed(f"table {object_} is no longer there", staying) from None
-
     def _recheck(self, connection: psycopg.Connection[Any], staying: str) -> None:
         """Refuse if the locked table is not the one that the plan was made for."""
-        table = read_table(connection, self.spec)
-        if table is None:
-            name = f"{self.table.schema}.{self.table.name}"
-            raise _changed(f"table {name} is no longer there", staying)
-        types = read_types(connection, self.spec)
-        facts = self._extended(plan_facts(table, types))
-        expected = self._extended(self.plan.facts)
-        if facts != expected:
-            raise _changed(first_difference(expected, facts), staying)
-
-    def _extended(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return facts as they are once the plan's own labels are added to existing types."""
-        before = self.plan.facts["types"]
-        labels = {tuple(before[name]["labels"]): new for name, new in self.plan.extended.items()}
-
-        def extended(fact: Mapping[str, Any]) -> dict[str, Any]:
-            return {**fact, "labels": list(labels.get(tuple(fact["labels"]), fact["labels"]))}
-
-        return {
-            "table": {
-                **facts["table"],
-                "columns": [extended(c) for c in facts["table"]["columns"]],
-            },
-            "types": {name: extended(type_) for name, type_ in facts["types"].items()},
-        }
+        difference = drift(connection, self.spec, self.plan)
+        if difference:
+            raise _changed(difference, staying)
 
     def _record(self, connection: psycopg.Connection[Any], after: Tally, proof: Proof) -> None:
         """Write the run into the ledger, making it where it is not there yet."""
@@ -199,7 +198,7 @@ class _AtomicRun:
             "algorithm": sql.value(proof.algorithm),
             "fingerprint": sql.value(after.fingerprint),
         }
-        entry = record_run(schema, self.spec, self.plan, self.table, measured)
+        entry = record_run(schema, self.spec, self.plan, measured)
         connection.execute(entry.encode())
 
     def _commit(self, connection: psycopg.Connection[Any], staying: str) -> None:
@@ -209,31 +208,10 @@ class _AtomicRun:
                 connection.commit()
         except RolledBack:
             # COMMIT was sent: only the database knows what came of it.
-            if not self._is_recorded():
+            if not is_recorded(
+                self.connect, self.table, self.catalog.ledger_schema, self.run_id, self.wait_ms
+            ):
                 raise
-
-    def _is_recorded(self) -> bool:
-        """Return whether the ledger holds the run. Raises `RunbookError` if nobody answers."""
-        query = sql.render(
-            "SELECT count(*) FROM {ledger} WHERE run_id = {run_id}",
-            ledger=sql.name(self.catalog.ledger_schema, "ledger"),
-            run_id=sql.value(self.run_id),
-        )
-        try:
-            with self.connect() as connection, connection.transaction():
-                # The lost session holds this lock until its transaction has ended, whichever way.
-                exclude_others(connection, self.table, wait_ms=max(self.wait_ms, 10_000))
-                row = connection.execute(query.encode()).fetchone()
-        except psycopg.errors.UndefinedTable:
-            return False
-        except (psycopg.Error, RefusedError):
-            raise RunbookError(
-                "The connection was lost while committing, and the server does not answer: the "
-                "migration is either whole or not there at all.",
-                f"When the server is back, run again: it finds run {self.run_id} in the ledger, or "
-                "applies the plan.",
-            ) from None
-        return bool(row and row[0])
 
 
 def _prove(course: Course, staying: str) -> Proof:
@@ -264,21 +242,3 @@ def _nothing_done(message: str, remedy: str, staying: str) -> RunbookError:
     if staying:
         return RolledBack(message, f"{remedy} Nothing else was changed.{staying}")
     return RefusedError(message, f"Nothing was changed. {remedy}")
-
-
-def _holders(connection: psycopg.Connection[Any], table: Table) -> str:
-    """Return who holds locks on the table, in words."""
-    rows = connection.execute(_HOLDERS, [table.oid]).fetchall()
-    said = "; ".join(
-        f"pid {pid} ({user}, {application!r}, {state}) holds {mode} for {age}"
-        for pid, user, application, state, mode, age in rows
-    )
-    return said or "whoever held it has just let go"
-
-
-_HOLDERS = """\
-SELECT a.pid, a.usename, a.application_name, a.state, min(l.mode),
-       date_trunc('second', clock_timestamp() - min(a.xact_start))
-FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-WHERE l.relation = %s AND l.granted AND a.pid <> pg_backend_pid()
-GROUP BY 1, 2, 3, 4 ORDER BY 6 DESC LIMIT 3"""

@@ -9,6 +9,9 @@ import psycopg
 from runbook.run.tally import Tally
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
+_TRANSACTIONS = (Phase.ATOMIC, Phase.EXPAND, Phase.CUTOVER, Phase.ROLLBACK)
+"""The phases whose statements are one transaction, which holds its locks to its end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Executed:
@@ -59,6 +62,15 @@ class Course:
         self._executed.append((executed, ended if locking else started))
         return cursor
 
+    @property
+    def length(self) -> int:
+        """How many statements have run."""
+        return len(self._executed)
+
+    def cut(self, length: int) -> None:
+        """Forget what ran after so many statements: it was rolled back and is tried again."""
+        del self._executed[length:]
+
     def end(self) -> None:
         """Note that the transaction has ended, and its locks with it."""
         self.ended_at = time.monotonic()
@@ -75,7 +87,7 @@ class Course:
         ended_at = self.ended_at or time.monotonic()
         return tuple(
             replace(one, held_ms=milliseconds(ended_at - since))
-            if one.lock != Lock.NONE and one.phase == Phase.ATOMIC
+            if one.lock != Lock.NONE and one.phase in _TRANSACTIONS
             else one
             for one, since in self._executed
         )

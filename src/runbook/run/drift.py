@@ -1,6 +1,52 @@
-"""Telling in words where two sets of facts differ."""
+"""Whether the database still is the one that the plan was made for, and where it differs."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import psycopg
+
+from runbook.catalog import read_table, read_types
+from runbook.plan import Plan, plan_facts
+from runbook.spec import Spec
+
+
+def drift(connection: psycopg.Connection[Any], spec: Spec, plan: Plan) -> str:
+    """Return the first difference between the database and the plan's facts, in words, or ''.
+
+    What the plan itself adds before its last transaction is no difference.
+    """
+    table = read_table(connection, spec)
+    if table is None:
+        return f"table {plan.schema}.{plan.table_before} is no longer there"
+    found = plan_facts(table, read_types(connection, spec))
+    facts, expected = (_comparable(one, plan) for one in (found, plan.facts))
+    return first_difference(expected, facts) if facts != expected else ""
+
+
+def _comparable(facts: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Return facts without what the plan adds, and as they are once its labels are added to types
+    that exist."""
+    before = plan.facts["types"]
+    labels = {tuple(before[name]["labels"]): new for name, new in plan.extended.items()}
+
+    def extended(fact: Mapping[str, Any]) -> dict[str, Any]:
+        return {**fact, "labels": list(labels.get(tuple(fact["labels"]), fact["labels"]))}
+
+    def without(kind: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [item for item in items if item["name"] not in plan.adds.get(kind, ())]
+
+    table = {
+        kind: without(kind, fact) if kind in plan.adds else fact
+        for kind, fact in facts["table"].items()
+    }
+    return {
+        "table": {**table, "columns": [extended(column) for column in table["columns"]]},
+        "types": {
+            name: extended(type_)
+            for name, type_ in facts["types"].items()
+            if name not in plan.adds.get("types", ())
+        },
+    }
 
 
 def first_difference(before: Any, after: Any, path: str = "") -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import psycopg
 
+from runbook.catalog.ledger import lock_key
+from runbook.catalog.queries import LOCK_HOLDER
 from runbook.errors import RunInProgress
 from runbook.facts import Table
 
@@ -17,19 +19,13 @@ POLL_MS = 100
 
 _TRY = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
 
-_HOLDER = """\
-SELECT a.pid, a.usename, a.application_name, date_trunc('second', clock_timestamp() - a.xact_start)
-FROM pg_locks l JOIN pg_stat_activity a USING (pid), hashtextextended(%s, 0) AS key
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-  AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295"""
-
 
 def exclude_others(connection: psycopg.Connection[Any], table: Table, *, wait_ms: int) -> None:
     """Take the table's advisory lock for the open transaction, trying for `wait_ms`.
 
     Raises `RunInProgress`, which says who holds it.
     """
-    key = f"runbook/{table.schema}.{table.name}"
+    key = lock_key(table.schema, table.name)
     deadline = time.monotonic() + wait_ms / 1000
     while not _one(connection.execute(_TRY, [key]))[0]:
         if time.monotonic() >= deadline:
@@ -38,12 +34,8 @@ def exclude_others(connection: psycopg.Connection[Any], table: Table, *, wait_ms
 
 
 def _in_progress(connection: psycopg.Connection[Any], table: Table, key: str) -> RunInProgress:
-    holder = connection.execute(_HOLDER, [key]).fetchone()
-    who = (
-        f"pid {holder[0]}, user {holder[1]}, application {holder[2]!r}, for {holder[3]}"
-        if holder
-        else "it has just ended"
-    )
+    holder = connection.execute(LOCK_HOLDER, [key]).fetchone()
+    who = holder[0] if holder else "it has just ended"
     return RunInProgress(
         f"Another run is at work on {table.schema}.{table.name} ({who}).",
         "Nothing was changed. Wait until it has ended, then run again.",

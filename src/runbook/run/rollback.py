@@ -24,7 +24,7 @@ def rolling_back(connection: psycopg.Connection[Any], staying: str = "") -> Iter
     except (psycopg.Error, KeyboardInterrupt) as error:
         _roll_back(connection)
         raise RolledBack(
-            _what_failed(error),
+            what_failed(error),
             f"The transaction was rolled back: the database is as it was.{staying}",
         ) from error
     except BaseException:
@@ -41,7 +41,8 @@ def _roll_back(connection: psycopg.Connection[Any]) -> None:
             connection.close()
 
 
-def _what_failed(error: BaseException) -> str:
+def what_failed(error: BaseException) -> str:
+    """Return what an error was, in a sentence."""
     if not isinstance(error, psycopg.Error):
         return "The run was interrupted."
     if error.sqlstate is None or isinstance(error, psycopg.errors.AdminShutdown):

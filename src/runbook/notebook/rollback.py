@@ -1,0 +1,123 @@
+"""04_rollback: take back an online run that was stopped."""
+
+from runbook.catalog import read_table, read_types
+from runbook.errors import ChecksFailed, Outcome, RefusedError, RunbookError, Stopped
+from runbook.facts import Unfinished
+from runbook.notebook.session import Session, unfinished_run
+from runbook.parameters import RollbackParameters
+from runbook.plan import Plan, plan_facts, resumed_plan
+from runbook.record import PlanRecord, Stage
+from runbook.report import html
+from runbook.run.drift import first_difference
+from runbook.run.online import RESUME, Journal, TakenBack, take_back
+
+
+class Rollback(Session[RollbackParameters]):
+    """Takes a run back."""
+
+    step = "rollback"
+    stage = Stage.READING
+    parameters_type = RollbackParameters
+
+    def __init__(self, namespace: dict[str, object]) -> None:
+        super().__init__(namespace)
+        self._plan: Plan | None = None
+        self._taken_back: TakenBack | None = None
+
+    def find(self) -> None:
+        """Show the run that is to be taken back. Raises `RefusedError` if there is none."""
+        with self._timed("find"):
+            unfinished = self._unfinished()
+            plan = resumed_plan(self.spec, unfinished, "online")
+            self._plan = plan
+            self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
+            self.show(unfinished_run(unfinished))
+
+    def _unfinished(self) -> Unfinished:
+        if self.catalog.unfinished:
+            return self.catalog.unfinished
+        table = f"{self.spec.schema_}.{self.spec.table}"
+        applied = self.catalog.applied
+        raise RefusedError(
+            f"There is no unfinished run on {table}"
+            + (f": run {applied.run_id} was applied at {applied.applied_at}." if applied else "."),
+            "Nothing was changed. Only a run that was stopped can be taken back.",
+        )
+
+    def roll_back(self) -> None:
+        """Remove everything that the run added, in one short transaction."""
+        with self._timed("rollback"):
+            if self._plan is None:
+                raise RefusedError("No run was found yet.", "Run the cells in their order.")
+            journal = Journal()
+            self.stage = Stage.RESUMABLE
+            self.tell_progress()
+            try:
+                self._taken_back = take_back(
+                    self.open,
+                    self.catalog,
+                    self._plan,
+                    wait_ms=self.parameters.lock_timeout_ms,
+                    max_wait_ms=self.parameters.max_wait_ms,
+                    journal=journal,
+                )
+                self.stage = Stage.CHANGED
+            finally:
+                self.record.note_online(None, journal)
+                self.show(
+                    html.table(
+                        ["statement", "lock", "held (ms)", "took (ms)"],
+                        [
+                            (
+                                html.Folded(one.title, html.Sql(one.sql)),
+                                *(one.lock, one.held_ms, one.duration_ms),
+                            )
+                            for one in journal.executed
+                        ],
+                    )
+                )
+
+    def compare(self) -> None:
+        """Compare the catalog with the one that was recorded before the run."""
+        with self._timed("compare"):
+            assert self._plan is not None
+            with self.connection.transaction():
+                table = read_table(self.connection, self.spec)
+                types = read_types(self.connection, self.spec)
+            found = plan_facts(table, types) if table else {}
+            difference = (
+                "" if found == self._plan.facts else first_difference(self._plan.facts, found)
+            )
+            self.record.checks = [
+                {
+                    "id": "catalog-as-before",
+                    "title": "Columns, constraints, indexes, triggers and types are as recorded "
+                    "before the run",
+                    "sql": "-- the catalog's facts, as the plan's hash covers them",
+                    "expected": "no difference",
+                    "observed": difference or "no difference",
+                    "passed": not difference,
+                }
+            ]
+            self.show(html.facts({"Difference from before the run": difference or "none"}))
+
+    def conclude(self) -> None:
+        """Publish the result."""
+        with self._timed("conclude"):
+            assert self._taken_back is not None
+            if not self.record.checks[0]["passed"]:
+                raise ChecksFailed(
+                    f"Run {self._taken_back.run_id} is taken back, but the catalog is not as it "
+                    f"was before it: {self.record.checks[0]['observed']}.",
+                    "The application may have changed it meanwhile; look at the difference.",
+                )
+            self.finish(
+                Outcome.SUCCEEDED,
+                f"Run {self._taken_back.run_id}, which had stopped at {self._taken_back.phase}, is "
+                "taken back: the catalog is as it was before it.",
+            )
+
+    def interrupted(self) -> RunbookError:
+        if self.stage is Stage.RESUMABLE:
+            return Stopped("The run was interrupted.", RESUME)
+        return super().interrupted()

@@ -1,0 +1,149 @@
+"""The ledger's SQL for online runs: how far each came, so that it can be resumed or taken back.
+
+Every change of a run and the note of it are one transaction: after any crash the ledger says what
+the database holds.
+"""
+
+from dataclasses import asdict
+from importlib import resources
+
+from runbook import __version__, sql
+from runbook.plan.ledger import json
+from runbook.plan.model import Plan
+
+RUNS, SPANS = "online_run", "online_span"
+
+
+def create_progress(ledger_schema: str) -> str:
+    """Return the statement that makes the tables where they are not there yet; the ledger's own
+    table comes before them."""
+    runs = sql.name(ledger_schema, RUNS)
+    template = resources.files("runbook.plan").joinpath("progress.sql").read_text("utf-8").strip()
+    return sql.render(
+        template,
+        runs=runs,
+        spans=sql.name(ledger_schema, SPANS),
+        runs_name=sql.value(sql.text(runs)),
+    )
+
+
+def start_run(ledger_schema: str, run_id: str, plan: Plan, table_oid: int) -> str:
+    """Return the statements that note a run which has expanded, and all blocks as its work."""
+    columns: dict[str, sql.Composable] = {
+        "run_id": sql.value(run_id),
+        "migration": sql.value(plan.migration),
+        "table_schema": sql.value(plan.schema),
+        "table_before": sql.value(plan.table_before),
+        "table_oid": sql.value(table_oid),
+        "spec_sha256": sql.value(plan.spec_sha256),
+        "plan_sha256": sql.value(plan.sha256),
+        "plan": json(asdict(plan)),
+        "tool_version": sql.value(__version__),
+        "phase": sql.value("backfill"),
+        "filenode": sql.compose("pg_relation_filenode({oid}::oid)", oid=sql.value(table_oid)),
+        "blocks": _blocks(table_oid),
+        "client": sql.compose("nullif(current_setting('application_name'), '')"),
+    }
+    return sql.render(
+        "INSERT INTO {runs} ({names})\nVALUES ({values});\n{span}",
+        runs=sql.name(ledger_schema, RUNS),
+        span=_add_span(ledger_schema, run_id, sql.value(0), _blocks(table_oid)),
+        names=sql.names(columns),
+        values=sql.join(", ", columns.values()),
+    )
+
+
+def restart_backfill(ledger_schema: str, run_id: str, table_oid: int) -> str:
+    """Return the statement that has the backfill begin again over the table as it lies now; what
+    was done stays noted."""
+    return sql.render(
+        "UPDATE {runs} SET filenode = pg_relation_filenode({oid}::oid), blocks = {blocks}\n"
+        "WHERE run_id = {run_id};\n"
+        "UPDATE {spans} SET end_block = next_block WHERE run_id = {run_id};\n{span}",
+        runs=sql.name(ledger_schema, RUNS),
+        spans=sql.name(ledger_schema, SPANS),
+        run_id=sql.value(run_id),
+        oid=sql.value(table_oid),
+        blocks=_blocks(table_oid),
+        span=_add_span(ledger_schema, run_id, sql.value(0), _blocks(table_oid)),
+    )
+
+
+def enter_phase(ledger_schema: str, run_id: str, phase: str) -> str:
+    """Return the statement that notes the phase that comes next."""
+    return sql.render(
+        "UPDATE {runs} SET phase = {phase} WHERE run_id = {run_id}",
+        runs=sql.name(ledger_schema, RUNS),
+        phase=sql.value(phase),
+        run_id=sql.value(run_id),
+    )
+
+
+def end_run(ledger_schema: str, run_id: str, outcome: str) -> str:
+    """Return the statement that notes how a run ended."""
+    return sql.render(
+        "UPDATE {runs} SET ended_at = clock_timestamp(), outcome = {outcome}\n"
+        "WHERE run_id = {run_id}",
+        runs=sql.name(ledger_schema, RUNS),
+        outcome=sql.value(outcome),
+        run_id=sql.value(run_id),
+    )
+
+
+def add_span(ledger_schema: str, run_id: str, first: int, end: int) -> str:
+    """Return the INSERT of a range of blocks that is to be done; it returns the span's number."""
+    return sql.text(_add_span(ledger_schema, run_id, sql.value(first), sql.value(end)))
+
+
+def _add_span(
+    ledger_schema: str, run_id: str, first: sql.Composable, end: sql.Composable
+) -> sql.Composable:
+    return sql.compose(
+        "INSERT INTO {spans} (run_id, span, first_block, next_block, end_block)\n"
+        "SELECT {run_id}, coalesce(max(span), 0) + 1, {first}, {first}, {end}\n"
+        "FROM {spans} WHERE run_id = {run_id}\nRETURNING span",
+        spans=sql.name(ledger_schema, SPANS),
+        run_id=sql.value(run_id),
+        first=first,
+        end=end,
+    )
+
+
+def cut_span(ledger_schema: str, run_id: str, span: int, end: int) -> str:
+    """Return the statement that has a span end earlier."""
+    return sql.render(
+        "UPDATE {spans} SET end_block = {end} WHERE run_id = {run_id} AND span = {span}",
+        spans=sql.name(ledger_schema, SPANS),
+        run_id=sql.value(run_id),
+        span=sql.value(span),
+        end=sql.value(end),
+    )
+
+
+def note_batch(ledger_schema: str, run_id: str, table_oid: int) -> str:
+    """Return the statement that notes a batch in its own transaction.
+
+    `$1` to `$7` are the span, the block it was at, the next one, rows, both sums and milliseconds.
+    It returns nothing where the table lies elsewhere by now (VACUUM FULL, CLUSTER, TRUNCATE), or
+    where somebody else has worked on the span: then the batch must be rolled back.
+    """
+    return sql.render(
+        "UPDATE {spans} SET next_block = $3, batches = batches + 1, rows = rows + $4,\n"
+        "    hashes_before = hashes_before + $5, hashes_after = hashes_after + $6,\n"
+        "    worked_ms = worked_ms + $7\n"
+        "WHERE run_id = {run_id} AND span = $1 AND next_block = $2 AND (\n"
+        "    SELECT filenode FROM {runs} WHERE run_id = {run_id}\n"
+        ") = pg_relation_filenode({oid}::oid)\nRETURNING 1",
+        runs=sql.name(ledger_schema, RUNS),
+        spans=sql.name(ledger_schema, SPANS),
+        run_id=sql.value(run_id),
+        oid=sql.value(table_oid),
+    )
+
+
+def _blocks(table_oid: int) -> sql.Composable:
+    """Return the expression for the number of blocks of a table's heap."""
+    return sql.compose(
+        "pg_relation_size({oid}::oid) / current_setting('block_size')::bigint",
+        oid=sql.value(table_oid),
+    )

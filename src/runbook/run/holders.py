@@ -1,0 +1,74 @@
+"""Who holds the locks that a run waits for."""
+
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocker:
+    """A session that held a lock which a try had to wait for."""
+
+    pid: int | None
+    """None for a prepared transaction."""
+    user: str | None
+    application: str | None
+    state: str | None
+    mode: str
+    age_s: float | None
+    """How long its transaction has lasted."""
+    query: str | None
+    """Its latest statement, or the first part of it."""
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return f"a prepared transaction holds {self.mode}"
+        age = f" for {self.age_s:,.0f} s" if self.age_s is not None else ""
+        return (
+            f"pid {self.pid} ({self.user}, {self.application!r}, {self.state}) holds {self.mode}"
+            f"{age}: {self.query}"
+        )
+
+
+def holders(connection: psycopg.Connection[Any], table_oid: int) -> tuple[Blocker, ...]:
+    """Return who holds locks on a table or its indexes, the oldest transaction first."""
+    return _blockers(connection, _HOLDERS, table_oid)
+
+
+def blockers_of(connection: psycopg.Connection[Any], pid: int) -> tuple[Blocker, ...]:
+    """Return the sessions that a session waits for now, the oldest transaction first."""
+    return _blockers(connection, "SELECT unnest(pg_blocking_pids(%s)) AS pid", pid)
+
+
+def said(blockers: tuple[Blocker, ...]) -> str:
+    """Return who is in the way, in words."""
+    return "; ".join(map(str, blockers)) or "whoever held it has just let go"
+
+
+def _blockers(
+    connection: psycopg.Connection[Any], query: LiteralString, argument: int
+) -> tuple[Blocker, ...]:
+    pids = [row[0] for row in connection.execute(query, [argument]).fetchall()]
+    with connection.cursor(row_factory=class_row(Blocker)) as cursor:
+        return tuple(cursor.execute(_SESSIONS, [pids]).fetchall())
+
+
+# A prepared transaction has no session: its pid is NULL among the locks and 0 among the blockers.
+_HOLDERS: LiteralString = """\
+SELECT DISTINCT l.pid FROM pg_locks l, (SELECT %s::oid AS oid) AS t
+WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.relation = t.oid
+       OR l.relation IN (SELECT indexrelid FROM pg_index WHERE indrelid = t.oid))"""
+
+_SESSIONS = """\
+SELECT nullif(p.pid, 0) AS pid, a.usename::text AS user, a.application_name AS application,
+       a.state, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
+       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 120) AS query,
+       coalesce((SELECT string_agg(DISTINCT mode, ', ') FROM pg_locks
+                 WHERE pid = a.pid AND granted AND mode LIKE '%%Exclusive%%'), 'a shared lock')
+           AS mode
+FROM unnest(%s::int[]) AS p (pid) LEFT JOIN pg_stat_activity a USING (pid)
+ORDER BY age_s DESC NULLS LAST LIMIT 5"""

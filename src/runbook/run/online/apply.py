@@ -1,0 +1,443 @@
+"""Online mode: expand, backfill, index, cutover, each step noted in the ledger as it is done."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+
+from runbook import sql
+from runbook.catalog import snapshot
+from runbook.catalog.ledger import read_unfinished
+from runbook.database import require_utf8
+from runbook.errors import RefusedError, RolledBack, RunbookError, Stopped
+from runbook.facts import Catalog, Span, Table, Unfinished
+from runbook.operations.fingerprint import ROW_HASH
+from runbook.plan import Plan, progress
+from runbook.plan.ledger import create_ledger, json, record_run
+from runbook.run.course import Course
+from runbook.run.drift import drift
+from runbook.run.holders import holders, said
+from runbook.run.online.backfill import Backfill, Moved, Swept
+from runbook.run.online.guard import guarded
+from runbook.run.online.indexing import Indexing, state_of
+from runbook.run.online.journal import Journal
+from runbook.run.online.pace import Limits, Pace
+from runbook.run.online.short import LostCommit, Short, Transaction
+from runbook.run.online.watch import Watch
+from runbook.run.patience import Patience
+from runbook.run.recorded import is_recorded
+from runbook.run.rollback import what_failed
+from runbook.run.tally import Proof
+from runbook.settings import for_reading
+from runbook.spec import Spec
+from runbook.vocabulary import Phase, Role, State, Statement
+
+Connect = Callable[[], psycopg.Connection[Any]]
+Tell = Callable[[Phase, str, float], None]
+
+ALGORITHM = f"sum over the rows updated, each batch in its own transaction, of {ROW_HASH}"
+
+RESUME = (
+    "What is done stays and the application goes on as before. Run again to resume, or `runbook "
+    "rollback` to take it back; `runbook status` says where it is."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedOnline:
+    """An online run that is complete."""
+
+    run_id: str
+    rows: int
+    """Rows that the last sweep counted."""
+    proof: Proof
+    """Of the rows that were updated, each proved in its batch."""
+
+
+def apply_online(
+    connect: Connect,
+    spec: Spec,
+    catalog: Catalog,
+    plan: Plan,
+    *,
+    run_id: uuid.UUID,
+    wait_ms: int,
+    limits: Limits,
+    journal: Journal,
+    tell: Tell = lambda phase, text, share: None,
+) -> AppliedOnline:
+    """Apply the plan while the application goes on, or go on with the run that was stopped.
+
+    `wait_ms` is how long to wait for another run on the same table to end. Raises `RefusedError`
+    or `RolledBack` while nothing has been changed, and `Stopped` from then on: what was committed
+    stays, and the next call goes on there.
+    """
+    assert catalog.table is not None
+    run = _OnlineRun(
+        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, limits, journal, tell
+    )
+    return run.apply()
+
+
+@dataclass
+class _OnlineRun:
+    """One run, and what it works on."""
+
+    connect: Connect
+    spec: Spec
+    catalog: Catalog
+    table: Table
+    plan: Plan
+    run_id: uuid.UUID
+    wait_ms: int
+    limits: Limits
+    journal: Journal
+    tell: Tell
+    _phase: Phase = Phase.PREPARE
+    """Where it is; from the backfill on something is committed."""
+    _pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pace = Pace(self.limits, self.journal)
+        if self.catalog.unfinished:
+            self.run_id = uuid.UUID(self.catalog.unfinished.run_id)
+            self._phase = Phase.BACKFILL
+
+    def apply(self) -> AppliedOnline:
+        """Do all of it, or what is left of it."""
+        with (
+            self._failing_well(),
+            guarded(self.connect, self.table, wait_ms=self.wait_ms) as guard_pid,
+            self.connect() as watcher,
+        ):
+            require_utf8(watcher)
+            watch = Watch(watcher, guard_pid, self._pace, self.journal)
+            if not self._is_resumed(watcher):
+                self._expand()
+            swept = self._backfill(watch)
+            self._index(watch)
+            done = self._so_far(watcher)
+            self._cutover(swept, done)
+        return AppliedOnline(run_id=str(self.run_id), rows=swept.rows, proof=_proof(done))
+
+    def _is_resumed(self, connection: psycopg.Connection[Any]) -> bool:
+        """Return whether there is something to resume. Raises `RefusedError` if that is not what
+        the catalog said: another run came between."""
+        found = read_unfinished(connection, self.plan.ledger_schema, self.spec)
+        known = self.catalog.unfinished
+        if (found and found.run_id) != (known and known.run_id):
+            raise RefusedError(
+                f"Another run has worked on {self.table.schema}.{self.table.name} since it was "
+                "looked at.",
+                "This run changed nothing. Run again: it goes by what the ledger says then.",
+            )
+        return found is not None
+
+    def _so_far(self, connection: psycopg.Connection[Any]) -> Unfinished:
+        """Return how far the ledger says that the run is."""
+        found = read_unfinished(connection, self.plan.ledger_schema, self.spec)
+        if found is None or found.run_id != str(self.run_id):
+            raise Stopped(
+                f"Run {self.run_id} is no longer in the ledger, or its table is gone.", ""
+            )
+        return found
+
+    # -- how it fails --------------------------------------------------------------------------
+
+    @contextmanager
+    def _failing_well(self) -> Iterator[None]:
+        """Say of every failure in which state it leaves the database."""
+        try:
+            yield
+        except Stopped as error:
+            raise Stopped(error.message, f"{error.remedy} {RESUME}".strip()) from None
+        except RunbookError as error:
+            raise error if not self._is_begun else _stopped(error.message) from None
+        except (psycopg.Error, KeyboardInterrupt) as error:
+            if self._is_begun:
+                raise _stopped(f"{what_failed(error)} It was at {self._phase}.") from error
+            raise RolledBack(
+                what_failed(error), "It was rolled back: the database is as it was."
+            ) from error
+
+    @property
+    def _is_begun(self) -> bool:
+        return self._phase not in {Phase.PREPARE, Phase.EXPAND}
+
+    # -- expand --------------------------------------------------------------------------------
+
+    def _expand(self) -> None:
+        """Add what the application does not know yet, and note the run, in one transaction."""
+        with self._in(Phase.PREPARE):
+            for statement in self._of(Phase.PREPARE):
+                with self.connect() as connection:
+                    course = Course()
+                    course.execute(connection, statement)
+                    self.journal.executed += course.statements()
+        schema, run_id = self.plan.ledger_schema, str(self.run_id)
+        with self._in(Phase.EXPAND):
+            try:
+                self._short().run(
+                    Transaction(
+                        phase=Phase.EXPAND,
+                        statements=self._of(Phase.EXPAND),
+                        prelude=(create_ledger(schema), progress.create_progress(schema)),
+                        judge=self._judge,
+                        finale=(progress.start_run(schema, run_id, self.plan, self.table.oid),),
+                    )
+                )
+            except LostCommit:
+                raise Stopped(
+                    "The connection was lost while the first transaction was committed: it is "
+                    "either whole or not there at all.",
+                    "",
+                ) from None
+
+    def _judge(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse a table that is not the one that the plan was made for."""
+        difference = drift(connection, self.spec, self.plan)
+        if difference:
+            raise RefusedError(
+                f"The database changed after the plan was made: {difference}.",
+                "Nothing was changed. Review again; the new plan has another hash.",
+            )
+
+    # -- backfill ------------------------------------------------------------------------------
+
+    def _backfill(self, watch: Watch) -> Swept:
+        """Classify every row that was there before the trigger; return what the sweep counted."""
+        with self._in(Phase.BACKFILL):
+            so_far = self._so_far(watch.connection)
+            batches = [one for one in self._of(Phase.BACKFILL) if one.role is Role.BATCH]
+            if not batches:
+                return self._sweep()
+            work = self._work(watch, so_far, batches[0])
+            self.journal.begin_backfill()
+            try:
+                if so_far.phase == Phase.BACKFILL:
+                    self._work_all(watch, work, so_far)
+                swept = self._sweep_until_clean(watch, work)
+            finally:
+                self.journal.executed.append(work.executed())
+            self._execute(
+                progress.enter_phase(self.plan.ledger_schema, str(self.run_id), Phase.INDEX)
+            )
+            return swept
+
+    def _work(self, watch: Watch, so_far: Unfinished, batch: Statement) -> Backfill:
+        settings = [one.sql for one in self._of(Phase.BACKFILL) if one.role is Role.SETTING]
+        return Backfill(
+            connect=self.connect,
+            ledger_schema=self.plan.ledger_schema,
+            run_id=str(self.run_id),
+            table_oid=self.table.oid,
+            settings=";\n".join(settings),
+            batch=batch,
+            journal=self.journal,
+            pace=self._pace,
+            watch=watch,
+            tell=lambda text, share: self.tell(Phase.BACKFILL, text, share),
+            blocks=so_far.blocks,
+        )
+
+    def _work_all(self, watch: Watch, work: Backfill, so_far: Unfinished) -> None:
+        """Work through all blocks, and from the start again whenever the table was rewritten."""
+        while True:
+            spans = self._spans(so_far)
+            work.blocks = so_far.blocks
+            work.done = so_far.blocks - sum(one.end_block - one.next_block for one in spans)
+            try:
+                work.work(spans)
+                return
+            except Moved:
+                so_far = self._restarted(watch)
+
+    def _restarted(self, watch: Watch) -> Unfinished:
+        """Have the backfill begin again over the table as it lies now; return how far that is."""
+        watch.still_guarded()
+        self._pace.stopping.clear()
+        self.tell(Phase.BACKFILL, "the table was rewritten meanwhile: it starts over", 0.0)
+        self._execute(
+            progress.restart_backfill(self.plan.ledger_schema, str(self.run_id), self.table.oid)
+        )
+        return self._so_far(watch.connection)
+
+    def _spans(self, so_far: Unfinished) -> list[Span]:
+        """Return what is left to do, in at least as many spans as there are jobs."""
+        left = [span for span in so_far.spans if not span.is_done]
+        while left and len(left) < self.limits.jobs:
+            widest = max(left, key=lambda span: span.end_block - span.next_block)
+            middle = (widest.next_block + widest.end_block) // 2
+            if middle == widest.next_block:
+                break
+            left.remove(widest)
+            self._execute(
+                progress.cut_span(self.plan.ledger_schema, str(self.run_id), widest.span, middle)
+            )
+            left += [
+                replace(widest, end_block=middle),
+                self._add_span(middle, widest.end_block),
+            ]
+        return left
+
+    def _add_span(self, first: int, end: int) -> Span:
+        row = self._execute(
+            progress.add_span(self.plan.ledger_schema, str(self.run_id), first, end)
+        )
+        assert row is not None
+        return Span(span=row[0], first_block=first, next_block=first, end_block=end)
+
+    def _sweep_until_clean(self, watch: Watch, work: Backfill) -> Swept:
+        """Count the rows; work on those that batches left out because somebody had locked them."""
+        patience = Patience(self.limits.max_wait_ms / 1000)
+        while (swept := self._sweep()).wrong:
+            self.tell(Phase.BACKFILL, f"{swept.wrong:,} rows were locked by others: once more", 1.0)
+            if not patience.pause():
+                blockers = holders(watch.connection, self.table.oid)
+                raise Stopped(
+                    f"{swept.wrong:,} rows could not be classified for "
+                    f"{self.limits.max_wait_ms / 1000:,.0f} s; most likely they are locked: "
+                    f"{said(blockers)}.",
+                    "Run again when they are let go.",
+                )
+            try:
+                work.work([self._add_span(swept.first, swept.end)])
+            except Moved:
+                self._work_all(watch, work, self._restarted(watch))
+        return swept
+
+    def _sweep(self) -> Swept:
+        """Count the rows by label, in a transaction that takes no lock but that of a reader."""
+        statements = [one for one in self._of(Phase.BACKFILL) if one.role is Role.SWEEP]
+        with self.connect() as connection, snapshot(connection):
+            connection.execute(for_reading(self.plan.schema).encode())
+            if not statements:
+                counted = _one(connection, _count(self.plan))
+                return Swept(rows=counted, categories={}, wrong=0, first=0, end=0)
+            course = Course()
+            lines = course.execute(connection, statements[0]).fetchall()
+            self.journal.executed += course.statements()
+        return Swept(
+            rows=sum(line[1] for line in lines),
+            categories={line[0]: line[1] for line in lines},
+            wrong=sum(line[2] for line in lines),
+            first=min((line[3] for line in lines if line[3] is not None), default=0),
+            end=max((line[4] for line in lines if line[4] is not None), default=-1) + 1,
+        )
+
+    # -- index ---------------------------------------------------------------------------------
+
+    def _index(self, watch: Watch) -> None:
+        """Build the indexes while the application writes."""
+        with self._in(Phase.INDEX):
+            indexing = Indexing(
+                connect=self.connect,
+                watch=watch,
+                max_wait_s=self.limits.max_wait_ms / 1000,
+                tell=lambda text, share: self.tell(Phase.INDEX, text, share),
+            )
+            for statement in self._of(Phase.INDEX):
+                executed = indexing.build(statement)
+                if executed:
+                    self.journal.executed.append(executed)
+            self._execute(
+                progress.enter_phase(self.plan.ledger_schema, str(self.run_id), Phase.CUTOVER)
+            )
+
+    # -- cutover -------------------------------------------------------------------------------
+
+    def _cutover(self, swept: Swept, done: Unfinished) -> None:
+        """Make it what the spec says, and record that, in one transaction."""
+        schema = self.plan.ledger_schema
+        proof = _proof(done)
+        measured: dict[str, sql.Composable] = {
+            "run_id": sql.value(self.run_id),
+            "client": sql.compose("nullif(current_setting('application_name'), '')"),
+            "rows": sql.value(swept.rows),
+            "categories": json(swept.categories),
+            "algorithm": sql.value(proof.algorithm),
+            "fingerprint": sql.value(proof.fingerprint_after),
+        }
+        with self._in(Phase.CUTOVER):
+            try:
+                self._short().run(
+                    Transaction(
+                        phase=Phase.CUTOVER,
+                        statements=self._of(Phase.CUTOVER),
+                        judge=self._judge_cutover,
+                        finale=(
+                            record_run(schema, self.spec, self.plan, measured),
+                            progress.end_run(schema, str(self.run_id), "applied"),
+                        ),
+                    )
+                )
+            except LostCommit:
+                if not is_recorded(self.connect, self.table, schema, self.run_id, self.wait_ms):
+                    raise _stopped("The connection was lost while committing.") from None
+
+    def _judge_cutover(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse a table that somebody else has changed, and one whose index is not there."""
+        self._judge(connection)
+        for statement in self._of(Phase.INDEX):
+            if state_of(connection, statement) is not State.DONE:
+                raise RefusedError(f"{statement.title}: it is gone, or not valid.", "")
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _in(self, phase: Phase) -> Iterator[None]:
+        """Be in a phase."""
+        if phase in {Phase.PREPARE, Phase.EXPAND} or self._phase is not phase:
+            self._phase = phase
+        with self.journal.phase(phase):
+            self.tell(phase, "begins", 0.0)
+            yield
+
+    def _of(self, phase: Phase) -> tuple[Statement, ...]:
+        return self.plan.of_phase(phase)
+
+    def _short(self) -> Short:
+        return Short(
+            connect=self.connect,
+            table=self.table,
+            journal=self.journal,
+            max_wait_s=self.limits.max_wait_ms / 1000,
+            tell=self.tell,
+        )
+
+    def _execute(self, text: str) -> Any:
+        """Execute statements of the ledger in one transaction; return the first row, if any."""
+        with self.connect() as connection, connection.transaction():
+            cursor = connection.execute(text.encode())
+            return cursor.fetchone() if cursor.description else None
+
+
+def _proof(done: Unfinished) -> Proof:
+    """Return the proof over all rows that were updated, by all runs of it."""
+    return Proof(
+        algorithm=ALGORITHM,
+        rows_before=done.rows,
+        rows_after=done.rows,
+        fingerprint_before=done.hashes_before,
+        fingerprint_after=done.hashes_after,
+        passed=done.hashes_before == done.hashes_after,
+    )
+
+
+def _stopped(message: str) -> Stopped:
+    return Stopped(message, RESUME)
+
+
+def _count(plan: Plan) -> str:
+    return sql.render(
+        "SELECT count(*) FROM {table}", table=sql.name(plan.schema, plan.table_before)
+    )
+
+
+def _one(connection: psycopg.Connection[Any], query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]

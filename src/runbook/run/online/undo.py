@@ -1,0 +1,121 @@
+"""Taking back an online run that was stopped: everything it added, in one short transaction."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from runbook.errors import RefusedError, RolledBack, RunbookError
+from runbook.facts import Catalog
+from runbook.plan import Plan, progress
+from runbook.run.online.guard import guarded
+from runbook.run.online.indexing import state_of
+from runbook.run.online.journal import Journal
+from runbook.run.online.short import LostCommit, Short, Transaction
+from runbook.run.rollback import what_failed
+from runbook.vocabulary import Lock, Phase, Role, State, Statement
+
+Connect = Callable[[], psycopg.Connection[Any]]
+Tell = Callable[[Phase, str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenBack:
+    """An unfinished run that was taken back."""
+
+    run_id: str
+    phase: str
+    """Where it had stopped."""
+    rows: int
+    """Rows that it had updated: their column is gone, all else is as it was."""
+
+
+def take_back(
+    connect: Connect,
+    catalog: Catalog,
+    plan: Plan,
+    *,
+    wait_ms: int,
+    max_wait_ms: int,
+    journal: Journal,
+    tell: Tell = lambda phase, text, share: None,
+) -> TakenBack:
+    """Remove everything that the unfinished run added.
+
+    Raises `RefusedError` if the run is at work or the table cannot be locked, and `RolledBack`
+    where a statement fails: something else may use by now what would go.
+    """
+    unfinished, table = catalog.unfinished, catalog.table
+    assert unfinished is not None and table is not None
+    with _failing_well(), guarded(connect, table, wait_ms=wait_ms), connect() as connection:
+        statements = list(_undoing(connection, plan))
+        short = Short(
+            connect=connect,
+            table=table,
+            journal=journal,
+            max_wait_s=max_wait_ms / 1000,
+            tell=tell,
+        )
+        with journal.phase(Phase.ROLLBACK):
+            short.run(
+                Transaction(
+                    phase=Phase.ROLLBACK,
+                    statements=statements,
+                    judge=lambda _: None,
+                    finale=(
+                        progress.end_run(plan.ledger_schema, unfinished.run_id, "rolled back"),
+                    ),
+                )
+            )
+    return TakenBack(run_id=unfinished.run_id, phase=unfinished.phase, rows=unfinished.rows)
+
+
+@contextmanager
+def _failing_well() -> Iterator[None]:
+    """Say of every failure that nothing was taken back."""
+    try:
+        yield
+    except LostCommit:
+        raise RunbookError(
+            "The connection was lost while committing: the run is taken back, or it is not.",
+            "`runbook status` tells which.",
+        ) from None
+    except (psycopg.Error, KeyboardInterrupt) as error:
+        raise RolledBack(
+            what_failed(error),
+            "Nothing was taken back: the run can still be resumed. Remove what uses its column or "
+            "type by now, then roll back again.",
+        ) from error
+
+
+def _undoing(connection: psycopg.Connection[Any], plan: Plan) -> list[Statement]:
+    """Return the settings and the lock of the plan's first transaction, then what takes each of
+    its statements back, the last one first."""
+    first = plan.of_phase(Phase.EXPAND)
+    opening = [one for one in first if one.role in {Role.SETTING, Role.LOCK}]
+    done = [*first, *(one for one in plan.of_phase(Phase.INDEX) if _is_there(connection, one))]
+    undone = [
+        Statement(
+            sql=one.undo,
+            title=f"Take back: {one.title}",
+            phase=Phase.ROLLBACK,
+            lock=Lock.ACCESS_EXCLUSIVE,
+            lock_timeout_ms=one.lock_timeout_ms,
+        )
+        for one in reversed(done)
+        if one.undo
+    ]
+    return [*opening, *undone]
+
+
+def _is_there(connection: psycopg.Connection[Any], statement: Statement) -> bool:
+    """Return whether a concurrent statement has left anything that is ours."""
+    state = state_of(connection, statement)
+    if state is State.FOREIGN:
+        raise RefusedError(
+            f"{statement.title}: something else has its name by now.",
+            "Nothing was changed. Rename that, then roll back again.",
+        )
+    return state is not State.ABSENT
