@@ -75,6 +75,17 @@ class Trigger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grant:
+    """Rights on the table, or on one of its columns."""
+
+    role: str | None
+    """None for PUBLIC."""
+    column: str | None
+    rights: tuple[str, ...]
+    grantable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """The table to be migrated."""
 
@@ -99,6 +110,8 @@ class Table:
     heap_bytes: int = field(metadata=UNHASHED)
     index_bytes: int = field(metadata=UNHASHED)
     row_estimate: int = field(metadata=UNHASHED)
+    grants: tuple[Grant, ...] = field(default=(), metadata=UNHASHED)
+    """Rights that its owner gave to others."""
     row_security_active: bool = field(metadata=UNHASHED)
     """Whether row-level security hides rows from the connected role."""
 

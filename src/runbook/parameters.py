@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from runbook.errors import UsageError
 from runbook.plan import Options
@@ -53,6 +53,7 @@ class PlanParameters(Parameters):
     lock_timeout_ms: Milliseconds
     lock_budget_ms: Milliseconds
     statement_timeout_ms: Limit
+    old_name_view: StrictBool
 
     @property
     def options(self) -> Options:
@@ -62,6 +63,7 @@ class PlanParameters(Parameters):
             lock_timeout_ms=self.lock_timeout_ms,
             lock_budget_ms=self.lock_budget_ms,
             statement_timeout_ms=self.statement_timeout_ms,
+            old_name_view=self.old_name_view,
         )
 
 
@@ -91,6 +93,13 @@ class RollbackParameters(Parameters):
 
     lock_timeout_ms: Milliseconds
     max_wait_ms: Milliseconds
+
+
+class ContractParameters(RollbackParameters):
+    """Parameters of `06_contract.ipynb`."""
+
+    watch_s: Annotated[StrictInt, Field(ge=0, le=3600)]
+    force: StrictBool
 
 
 class VerifyParameters(Parameters):

@@ -1,7 +1,9 @@
 """Statements, findings and checks: what operations produce and every later stage passes on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Self
 
 
 class Lock(StrEnum):
@@ -32,6 +34,9 @@ class Phase(StrEnum):
     """Online: outside any transaction, beside the application's writes."""
     CUTOVER = "cutover"
     """Online: the short transaction that makes it what the spec says, under the new name."""
+    CONTRACT = "contract"
+    """Long after: the short transaction that removes the view under the old name, and what serves
+    it. It is part of the plan, and run by a command of its own."""
     ROLLBACK = "rollback"
     """The short transaction that takes a run back."""
 
@@ -72,6 +77,12 @@ class Statement:
     """Of a concurrent statement: the query whose one value is a `State`."""
     cleanup: str | None = None
     """Of a concurrent statement: what removes a leftover of it."""
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Return the statement that was recorded as plain data (`asdict`)."""
+        kinds = {"phase": Phase, "role": Role, "lock": Lock}
+        return cls(**{**content, **{name: kind(content[name]) for name, kind in kinds.items()}})
 
 
 class State(StrEnum):

@@ -9,6 +9,7 @@ from runbook import sql
 from runbook.catalog.queries import LOCK_HOLDER
 from runbook.facts import LedgerEntry, Span, Unfinished
 from runbook.spec import Spec
+from runbook.vocabulary import Statement
 
 
 def read_applied(
@@ -29,6 +30,18 @@ def read_applied(
         )
         row = cursor.fetchone()
     return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])}) if row else None
+
+
+def read_contract(
+    connection: psycopg.Connection[Any], ledger_schema: str, run_id: str
+) -> tuple[Statement, ...]:
+    """Return the statements of an applied run that were left for later, in order."""
+    query = sql.render(
+        "SELECT one\nFROM {ledger}, jsonb_array_elements(statements) WITH ORDINALITY AS s (one, place)\n"
+        "WHERE run_id = %s AND one ->> 'phase' = 'contract' ORDER BY place",
+        ledger=sql.name(ledger_schema, "ledger"),
+    )
+    return tuple(Statement.of(row[0]) for row in connection.execute(query.encode(), [run_id]))
 
 
 def read_unfinished(

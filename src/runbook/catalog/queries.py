@@ -88,6 +88,19 @@ JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.refobjid = %(oid)s AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 ORDER BY s.relname"""
 
+GRANTS = """\
+SELECT CASE WHEN x.grantee <> 0 THEN pg_get_userbyid(x.grantee)::text END AS role, k.column,
+       array_agg(x.privilege_type ORDER BY x.privilege_type) AS rights,
+       x.is_grantable AS grantable
+FROM pg_class c,
+LATERAL (SELECT NULL::text AS column, c.relacl AS acl
+         UNION ALL
+         SELECT attname::text, attacl FROM pg_attribute
+         WHERE attrelid = c.oid AND attacl IS NOT NULL AND NOT attisdropped) AS k,
+LATERAL aclexplode(k.acl) AS x
+WHERE c.oid = %(oid)s AND x.grantee <> c.relowner
+GROUP BY 1, 2, 4 ORDER BY 1 NULLS FIRST, 2 NULLS FIRST, 4"""
+
 UPDATE_TRIGGERS = """\
 SELECT tgname::text AS name, pg_get_triggerdef(oid) AS definition
 FROM pg_trigger

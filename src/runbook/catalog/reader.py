@@ -16,6 +16,7 @@ from runbook.facts import (
     Catalog,
     Column,
     Constraint,
+    Grant,
     Index,
     Sequence,
     Server,
@@ -94,15 +95,20 @@ def read_server(connection: Connection) -> Server:
 
 def read_table(connection: Connection, spec: Spec) -> Table | None:
     """Return the source table's facts, or None if it is not there."""
+    return read_table_named(connection, spec.schema_, spec.table)
+
+
+def read_table_named(connection: Connection, schema: str, name: str) -> Table | None:
+    """Return a table's facts, or None if it is not there."""
     with _plain_search_path(connection):
-        names = {"schema": spec.schema_, "table": spec.table}
+        names = {"schema": schema, "table": name}
         found = _rows(connection, queries.TABLE, names)
         if not found:
             return None
         of = {"oid": found[0]["oid"]}
         return Table(
-            schema=spec.schema_,
-            name=spec.table,
+            schema=schema,
+            name=name,
             columns=tuple(
                 Column(**{**row, "labels": tuple(row["labels"])})
                 for row in _rows(connection, queries.COLUMNS, of)
@@ -113,6 +119,10 @@ def read_table(connection: Connection, spec: Spec) -> Table | None:
                 for row in _rows(connection, queries.INDEXES, of)
             ),
             sequences=tuple(Sequence(**r) for r in _rows(connection, queries.SEQUENCES, of)),
+            grants=tuple(
+                Grant(**{**row, "rights": tuple(row["rights"])})
+                for row in _rows(connection, queries.GRANTS, of)
+            ),
             update_triggers=tuple(
                 Trigger(**row) for row in _rows(connection, queries.UPDATE_TRIGGERS, of)
             ),

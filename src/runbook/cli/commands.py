@@ -141,6 +141,23 @@ def rollback(**options: Any) -> None:
 
 @main.command()
 @target_options
+@report_options
+@waiting_options
+@click.option(
+    "--watch-s",
+    type=click.IntRange(0, 3600),
+    default=10,
+    show_default=True,
+    help="How long to watch pg_stat_statements for uses.",
+)
+@click.option("--force", is_flag=True, help="Remove it although it is in use.")
+def contract(**options: Any) -> None:
+    """Remove the view under the old name; refused while it is in use."""
+    _run("contract", options)
+
+
+@main.command()
+@target_options
 def status(**options: Any) -> None:
     """Say where the migration is, how long it will still take, and what to do. Changes nothing."""
     from runbook.cli.status import show_status

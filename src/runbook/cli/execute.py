@@ -22,6 +22,7 @@ NOTEBOOKS = {
     "migrate": "02_migrate.ipynb",
     "verify": "03_verify.ipynb",
     "rollback": "04_rollback.ipynb",
+    "contract": "06_contract.ipynb",
 }
 
 

@@ -107,6 +107,11 @@ _PLAN = (
         show_default=True,
         help="How long one statement may take; 0: no limit.",
     ),
+    click.option(
+        "--old-name-view",
+        is_flag=True,
+        help="Leave a view under the old name, for an application that knows no other yet.",
+    ),
 )
 
 

@@ -24,6 +24,7 @@ def show_plan(options: dict[str, Any]) -> None:
         lock_timeout_ms=options["lock_timeout_ms"],
         lock_budget_ms=options["lock_budget_ms"],
         statement_timeout_ms=options["statement_timeout_ms"],
+        old_name_view=options["old_name_view"],
     )
     with connect(resolve(options["database_url"]), application="runbook plan") as connection:
         try:

@@ -5,9 +5,10 @@ The last cell publishes the record as data; whatever fails publishes it too, so 
 refused or failed run says as much as it can.
 """
 
+from runbook.notebook.contraction import Contraction
 from runbook.notebook.migration import Migration
 from runbook.notebook.review import Review
 from runbook.notebook.rollback import Rollback
 from runbook.notebook.verification import Verification
 
-__all__ = ["Migration", "Review", "Rollback", "Verification"]
+__all__ = ["Contraction", "Migration", "Review", "Rollback", "Verification"]

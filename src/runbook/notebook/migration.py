@@ -12,7 +12,7 @@ from runbook.plan import Plan
 from runbook.record import Stage
 from runbook.report import html
 from runbook.report.timeline import timeline
-from runbook.run import Applied, Course, Executed, apply_atomic
+from runbook.run import Applied, Course, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
 from runbook.verify import Counted, count_rows
 
@@ -86,7 +86,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self.record.statements = [vars(one).copy() for one in course.statements()]
             if self._applied:
                 self.show(html.facts({"Table locked for": f"{course.locked_ms:,.1f} ms"}))
-            self.show(_statements(course.statements()))
+            self.show(html.statements(course.statements()))
 
     def _apply_online(self, plan: Plan) -> None:
         """Apply it while the application goes on, or go on where an earlier run was stopped."""
@@ -109,7 +109,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self._applied, self.record.run_id = applied, applied.run_id
         finally:
             self.record.note_online(applied, journal)
-            self.show(*timeline(journal), _statements(tuple(journal.executed)))
+            self.show(*timeline(journal), html.statements(journal.executed))
         before = self.record.counts.before
         self._counted = count_rows(self.connection, self.spec)
         self.note_rows(self._counted)
@@ -216,19 +216,4 @@ def _what_was_done(applied: Applied | AppliedOnline) -> str:
     return (
         f"{applied.rows:,} rows, {applied.proof.rows_after:,} of them updated and no value altered "
         "by that, while the application went on"
-    )
-
-
-def _statements(executed: tuple[Executed, ...]) -> html.Fragment:
-    """Return what ran as a table."""
-    return html.table(
-        ["phase", "statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
-        [
-            (
-                one.phase,
-                html.Folded(one.title, html.Sql(one.sql)),
-                *(one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows),
-            )
-            for one in executed
-        ],
     )

@@ -64,18 +64,7 @@ class Rollback(Session[RollbackParameters]):
                 self.stage = Stage.CHANGED
             finally:
                 self.record.note_online(None, journal)
-                self.show(
-                    html.table(
-                        ["statement", "lock", "held (ms)", "took (ms)"],
-                        [
-                            (
-                                html.Folded(one.title, html.Sql(one.sql)),
-                                *(one.lock, one.held_ms, one.duration_ms),
-                            )
-                            for one in journal.executed
-                        ],
-                    )
-                )
+                self.show(html.statements(journal.executed))
 
     def compare(self) -> None:
         """Compare the catalog with the one that was recorded before the run."""

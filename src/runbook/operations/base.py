@@ -79,6 +79,9 @@ class Scope:
     enums: Mapping[str, tuple[str, ...]]
     """Enum types of the schema by now: name → labels."""
     lock_timeout_ms: int
+    old_name_view: bool = False
+    """Whether a view shall stay under the table's old name, for an application that knows no
+    other."""
     claimed: frozenset[str] = frozenset()
     """Names that the operations before will have given to relations."""
     added: tuple[str, ...] = ()

@@ -30,7 +30,12 @@ from runbook.operations.base import (
 )
 from runbook.operations.indexes import set_to_itself
 from runbook.operations.rule import Rule, label_expression, others_expression
-from runbook.operations.trigger import contract_trigger, expand_trigger, trigger_name
+from runbook.operations.trigger import (
+    contract_trigger,
+    expand_trigger,
+    serve_old_name,
+    trigger_name,
+)
 from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Role, Statement
 
 REWRITE_SHARE = 0.25
@@ -227,6 +232,10 @@ class Classify(Operation):
                 lock=Lock.ROW_EXCLUSIVE,
             )
             yield self._drop_default(scope, Phase.ATOMIC)
+        if scope.old_name_view:
+            yield from serve_old_name(
+                scope, self.column, self.label_expression(self._type(scope)), self.rule_columns()
+            )
 
     def _add_column(self, scope: Scope, label: str, phase: Phase = Phase.ATOMIC) -> Statement:
         """Return what adds the column, which touches the catalog only. PostgreSQL 18 keeps the
@@ -340,7 +349,7 @@ class Classify(Operation):
             phase=Phase.BACKFILL,
             role=Role.SWEEP,
         )
-        yield from contract_trigger(scope, self.column, Phase.CUTOVER)
+        yield from contract_trigger(scope, self.column, self.rule_columns())
         yield self._drop_default(scope, Phase.CUTOVER)
 
     def adds(self, scope: Scope) -> Additions:

@@ -22,6 +22,7 @@ from runbook.operations.base import (
     in_phase,
     with_article,
 )
+from runbook.operations.old_name_view import view_statements
 from runbook.vocabulary import Check, Finding, Lock, Phase, Statement
 
 _RENAMES: dict[str, tuple[LiteralString, Lock]] = {
@@ -115,6 +116,8 @@ class RenameTable(Operation):
                 lock=lock,
                 undo=_rename(template, scope.schema, after, dependent.after, dependent.before),
             )
+        if scope.old_name_view:
+            yield from view_statements(scope, after)
 
     def online_statements(self, scope: Scope) -> Iterator[Statement]:
         return in_phase(Phase.CUTOVER, self.statements(scope))

@@ -40,6 +40,7 @@ def steps(
         table_after=spec.table_after,
         enums={name: type_.labels for name, type_ in catalog.types.items() if type_.kind == "e"},
         lock_timeout_ms=options.lock_timeout_ms,
+        old_name_view=options.old_name_view and spec.table_after != spec.table,
     )
     for operation in sorted(spec.operations, key=lambda one: online and one.online_last):
         yield Step(operation, scope)
@@ -127,14 +128,15 @@ def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iter
         lock=Lock.ACCESS_SHARE,
         role=Role.TALLY_BEFORE,
     )
-    for step in course:
-        yield from step.operation.statements(step.scope)
+    made = [one for step in course for one in step.operation.statements(step.scope)]
+    yield from (one for one in made if one.phase is not Phase.CONTRACT)
     yield scope.statement(
         tally_after(scope.table, spec.table_after, spec.classify),
         "Count and fingerprint every row after the change",
         lock=Lock.ACCESS_SHARE,
         role=Role.TALLY_AFTER,
     )
+    yield from _contracting(scope, made, options)
 
 
 _ONLINE = (Phase.PREPARE, Phase.EXPAND, Phase.BACKFILL, Phase.INDEX, Phase.CUTOVER)
@@ -153,6 +155,15 @@ def _online_statements(course: list[Step], options: Options) -> Iterator[Stateme
         elif phase is Phase.BACKFILL and own:
             yield from _settings(scope, phase, options)
         yield from own
+    yield from _contracting(scope, made, options)
+
+
+def _contracting(scope: Scope, made: list[Statement], options: Options) -> Iterator[Statement]:
+    """Yield what removes the view under the old name later, the last made first."""
+    own = [one for one in made if one.phase is Phase.CONTRACT]
+    if own:
+        yield from _opening(scope.renamed(scope.table_after), Phase.CONTRACT, options)
+        yield from reversed(own)
 
 
 def _opening(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement]:

@@ -5,6 +5,7 @@ the run's id, counts and fingerprint are known only when it runs.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib import resources
 
 from psycopg.types.json import Jsonb
@@ -53,9 +54,7 @@ def record_run(
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
         "unvalidated": json(list(_unvalidated(plan))),
-        "statements": json(
-            [{"sql": one.sql, "phase": one.phase, "undo": one.undo} for one in plan.statements]
-        ),
+        "statements": json([asdict(one) for one in plan.statements]),
         **measured,
     }
     return sql.render(

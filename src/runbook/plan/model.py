@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Literal, Self
 
-from runbook.vocabulary import Lock, Phase, Role, Statement
+from runbook.vocabulary import Phase, Statement
 
 Mode = Literal["auto", "atomic", "online"]
 
@@ -23,6 +23,8 @@ class Options:
     """How long a try may wait for a lock: while it waits, the application waits behind it."""
     lock_budget_ms: int = 1_000
     """How long a lock may block the application, as estimated, before `auto` goes online."""
+    old_name_view: bool = False
+    """Whether a view stays under the old name, for an application that knows no other."""
     statement_timeout_ms: int = 3_600_000
     """How long one statement may take; 0 is no limit."""
 
@@ -59,17 +61,7 @@ class Plan:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
         """Return the plan that was recorded as plain data (`asdict`)."""
-        statements = tuple(
-            Statement(
-                **{
-                    **one,
-                    "phase": Phase(one["phase"]),
-                    "role": Role(one["role"]),
-                    "lock": Lock(one["lock"]),
-                }
-            )
-            for one in content["statements"]
-        )
+        statements = tuple(Statement.of(one) for one in content["statements"])
         lists = {
             name: {key: tuple(items) for key, items in content[name].items()}
             for name in ("extended", "adds")

@@ -1,6 +1,7 @@
 """Online mode: short locks only, and resumable: expand → backfill → index → cutover."""
 
 from runbook.run.online.apply import RESUME, AppliedOnline, apply_online
+from runbook.run.online.contraction import contract
 from runbook.run.online.journal import Journal, Sample
 from runbook.run.online.pace import Limits
 from runbook.run.online.undo import TakenBack, take_back
@@ -13,5 +14,6 @@ __all__ = [
     "Sample",
     "TakenBack",
     "apply_online",
+    "contract",
     "take_back",
 ]

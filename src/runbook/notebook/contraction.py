@@ -1,0 +1,100 @@
+"""06_contract: remove the view under the old name, once nobody uses it any more."""
+
+from runbook.catalog.ledger import read_contract
+from runbook.catalog.reader import read_table_named
+from runbook.errors import BlockedError, Outcome, RefusedError
+from runbook.notebook.session import Session, recorded_run
+from runbook.parameters import ContractParameters
+from runbook.record import Stage
+from runbook.report import html
+from runbook.run.online import Journal, contract
+from runbook.run.usage import is_view, uses
+from runbook.vocabulary import Statement
+
+
+class Contraction(Session[ContractParameters]):
+    """Removes the view that an applied run left under the old name."""
+
+    step = "contract"
+    stage = Stage.READING
+    parameters_type = ContractParameters
+
+    def __init__(self, namespace: dict[str, object]) -> None:
+        super().__init__(namespace)
+        self._statements: tuple[Statement, ...] = ()
+        self._is_done = False
+
+    def find(self) -> None:
+        """Show the run that left the view. Raises `RefusedError` if none did."""
+        with self._timed("find"):
+            entry = self.entry()
+            schema = self.parameters.ledger_schema
+            self._statements = read_contract(self.connection, schema, entry.run_id)
+            if not self._statements:
+                raise RefusedError(
+                    f"Run {entry.run_id} left no view under the old name.", "Nothing was changed."
+                )
+            self._is_done = not is_view(self.connection, entry.table_schema, entry.table_before)
+            self.show(recorded_run(entry))
+
+    def look_for_uses(self) -> None:
+        """Show who still uses the view. Raises `BlockedError` if anybody does."""
+        with self._timed("uses"):
+            if self._is_done:
+                self.show(html.line("The view is gone already."))
+                return
+            entry = self.entry()
+            found = uses(
+                self.connection,
+                entry.table_schema,
+                entry.table_before,
+                watch_s=self.parameters.watch_s,
+            )
+            name = f"{entry.table_schema}.{entry.table_before}"
+            self.show(html.table([f"signs that {name} is in use"], [(one,) for one in found]))
+            if found and not self.parameters.force:
+                more = f" ({len(found) - 1:,} more signs)" if len(found) > 1 else ""
+                raise BlockedError(
+                    f"The view {name} is still in use: {found[0]}{more}.",
+                    "Nothing was changed. Move what uses it to the new name, or give --force.",
+                )
+
+    def contract(self) -> None:
+        """Remove the view and the triggers in one short transaction."""
+        with self._timed("contract"):
+            if self._is_done:
+                return
+            entry = self.entry()
+            table = read_table_named(self.connection, entry.table_schema, entry.table_after)
+            assert table is not None
+            journal = Journal()
+            self.stage = Stage.CHANGING
+            self.tell_progress()
+            try:
+                contract(
+                    self.open,
+                    table,
+                    self._statements,
+                    wait_ms=self.parameters.lock_timeout_ms,
+                    max_wait_ms=self.parameters.max_wait_ms,
+                    journal=journal,
+                )
+                self.stage = Stage.CHANGED
+            finally:
+                self.record.note_online(None, journal)
+                self.show(html.statements(journal.executed))
+
+    def conclude(self) -> None:
+        """Publish the result."""
+        with self._timed("conclude"):
+            entry = self.entry()
+            name = f"{entry.table_schema}.{entry.table_before}"
+            if self._is_done:
+                self.finish(Outcome.ALREADY_APPLIED, f"The view {name} was removed before.")
+            elif is_view(self.connection, entry.table_schema, entry.table_before):
+                raise RefusedError(f"The view {name} is still there.", "Run the cells in order.")
+            else:
+                self.finish(
+                    Outcome.SUCCEEDED,
+                    f"The view {name} is removed, and with it the triggers that served it.",
+                )
