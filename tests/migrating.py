@@ -6,8 +6,8 @@ from typing import Any
 from runbook.catalog import read_catalog
 from runbook.facts import Catalog
 from runbook.plan import Options, Plan, build_plan, review
-from runbook.run import Applied, apply_atomic
-from runbook.run.online import AppliedOnline, Journal, Limits, apply_online
+from runbook.run import Applied, apply_atomic, online
+from runbook.run.online import AppliedOnline, Journal, Limits, TakenBack, apply_online
 from runbook.spec import Spec, load_spec
 from runbook.verify import verify
 from runbook.vocabulary import CheckResult, Finding
@@ -70,6 +70,20 @@ def migrate_online(database: Database, spec: Spec | None = None, **more: Any) ->
         limits=more.pop("limits", HASTY),
         journal=more.pop("journal", None) or Journal(),
         **more,
+    )
+
+
+def take_back(database: Database, spec: Spec | None = None) -> TakenBack:
+    """Take back the unfinished run of a spec."""
+    catalog = catalog_of(database, spec)
+    assert catalog.unfinished is not None
+    return online.take_back(
+        database.connect,
+        catalog,
+        Plan.of(catalog.unfinished.plan),
+        wait_ms=300,
+        max_wait_ms=HASTY.max_wait_ms,
+        journal=Journal(),
     )
 
 

@@ -1,8 +1,12 @@
 """The whole state of a database as data, so that before and after can be compared."""
 
-from typing import Any
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+
+if TYPE_CHECKING:
+    from tests.conftest import Database
 
 _CATALOG = {
     "relations": "SELECT oid, relname, relkind::text, relowner, relpersistence::text, relacl::text,"
@@ -34,4 +38,35 @@ def database_state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     for (table,) in tables:
         query = f"SELECT count(*), md5(string_agg(t::text, E'\\n' ORDER BY t::text)) FROM {table} t"
         state[f"rows of {table}"] = connection.execute(query.encode()).fetchall()
+    return state
+
+
+def logical_state(database: "Database") -> dict[str, Any]:
+    """Return what an application sees of a database: its schema as pg_dump writes it, and all rows
+    in an order of their own; without the ledger."""
+    dumped = subprocess.run(
+        [
+            str(database.binaries / "pg_dump"),
+            "--schema-only",
+            "--exclude-schema=runbook",
+            f"--dbname={database.conninfo}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    state: dict[str, Any] = {
+        # Newer versions put a random word into two lines.
+        "schema": [line for line in dumped.splitlines() if "restrict" not in line]
+    }
+    with database.connect() as connection:
+        tables = connection.execute(
+            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND oid >= 16384"
+            " AND relnamespace IS DISTINCT FROM to_regnamespace('runbook') ORDER BY 1"
+        ).fetchall()
+        for (table,) in tables:
+            query = (
+                f"SELECT count(*), md5(string_agg(t::text, E'\\n' ORDER BY t::text)) FROM {table} t"
+            )
+            state[f"rows of {table}"] = connection.execute(query.encode()).fetchall()
     return state

@@ -112,12 +112,6 @@ REFUSALS = [
         f"The approved plan is {'0' * 64}, but this database and spec give plan ",
         ("--approved-plan", "0" * 64),
     ),
-    Refusal(
-        "lock budget too small",
-        (),
-        "and the lock budget is 1 ms.",
-        ("--lock-budget-ms", "1"),
-    ),
 ]
 
 

@@ -17,7 +17,7 @@ from tests.notebook.papermilling import NOTEBOOKS, read
 SQL = re.compile(
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|ALTER|CREATE|DROP|LOCK TABLE|GRANT|TRUNCATE)\b", re.I
 )
-PARAMETER = re.compile(r'(\w+): (str|int) = ("[^"=]*"|\d+)  # (\S[^"]*)')
+PARAMETER = re.compile(r'(\w+): (str|int|bool) = ("[^"=]*"|\d+|True|False)  # (\S[^"]*)')
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

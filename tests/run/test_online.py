@@ -1,22 +1,429 @@
-"""The online run: the same end state, with short locks."""
+"""The online run: the end state of the atomic one, with short locks, while others work."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from runbook.errors import RefusedError, RolledBack, RunInProgress, Stopped
+from runbook.plan import Plan, build_plan
+from runbook.plan.script import script
+from runbook.run.online import Journal, Limits
+from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
-from tests.migrating import check, migrate, migrate_online
+from tests.migrating import ONLINE, catalog_of, check, migrate, migrate_online, take_back
+from tests.operations.test_specs import (
+    EXTENDED,
+    ONLY_CLASSIFY,
+    ONLY_RENAME,
+    TICKETS,
+    WITHOUT_RENAME,
+    spec_of,
+)
+from tests.plan.test_plan import psql
 from tests.run.test_atomic import CATEGORIES
-from runbook.run.online import Journal
+from tests.state import logical_state
+
+RENAMED = (
+    WITHOUT_RENAME.replace('"tickets_state', '"issues_state')
+    + '[[operation]]\nop = "rename_table"\nto = "issues"\n'
+)
+
+SPECS = {
+    "llamalog": (None, ()),
+    "classify first": (RENAMED, TICKETS),
+    "without rename": (WITHOUT_RENAME, TICKETS),
+    "only rename": (ONLY_RENAME, TICKETS),
+    "existing type": (ONLY_CLASSIFY, (*TICKETS, "CREATE TYPE severity AS ENUM ('low', 'high')")),
+    "extended type": (EXTENDED, (*TICKETS, "CREATE TYPE severity AS ENUM ('low', 'high')")),
+}
 
 
-def test_every_row_is_kept_and_classified(sample: Database) -> None:
+@pytest.mark.parametrize("name", SPECS)
+def test_the_end_state_is_that_of_the_atomic_run(name: str, cluster: Cluster) -> None:
+    text, made = SPECS[name]
+    spec = spec_of(text) if text else load_spec("llamalog")
+    states = []
+    for way in (migrate, migrate_online):
+        database = cluster.make() if text else cluster.sample()
+        database.execute(*made)
+        assert way(database, spec).proof.passed
+        assert [one.id for one in check(database, spec).values() if not one.passed] == []
+        states.append(logical_state(database))
+        cluster.drop(database)
+    assert states[0] == states[1]
+
+
+def test_it_proves_what_it_updated_and_locks_the_table_twice(sample: Database) -> None:
     journal = Journal()
-    applied = migrate_online(sample, journal=journal, tell=print)
-    print(journal.content())
-    for e in journal.executed:
-        print(e.phase, e.title, e.waited_ms, e.held_ms, e.duration_ms, e.rows)
-    assert applied.proof.passed
+    applied = migrate_online(sample, journal=journal)
     assert applied.rows == 4052
-    counted = sample.value(
+    assert applied.proof.passed and applied.proof.rows_after == 282
+    assert [(one.phase, one.got) for one in journal.lock_tries] == [
+        ("expand", True),
+        ("cutover", True),
+    ]
+    assert [one["phase"] for one in journal.phases] == [
+        "prepare", "expand", "backfill", "index", "cutover",
+    ]  # fmt: skip
+    assert sum(one.blocks for one in journal.samples) == sample.value(
+        "SELECT blocks FROM runbook.online_run"
+    )
+    assert sample.value("SELECT mode FROM runbook.ledger") == "online"
+
+
+def test_several_jobs_share_the_blocks(sample: Database) -> None:
+    assert migrate_online(sample, limits=Limits(jobs=3)).proof.rows_after == 282
+    assert counted(sample) == CATEGORIES
+    assert sample.value("SELECT count(*) FROM runbook.online_span") == 3
+
+
+def counted(database: Database) -> Any:
+    return database.value(
         "SELECT jsonb_object_agg(category, n) FROM"
         " (SELECT category, count(*) AS n FROM llama_logs GROUP BY 1) AS c"
     )
-    assert counted == CATEGORIES
-    assert [r for r in check(sample).values() if not r.passed] == []
+
+
+# -- others at work ----------------------------------------------------------------------------
+
+
+@contextmanager
+def at(phase: str, text: str, act: Any) -> Iterator[Any]:
+    """Yield a `tell` that acts when the run says so, once."""
+    done: list[bool] = []
+
+    def tell(now: str, said: str, share: float) -> None:
+        if not done and now == phase and text in said:
+            done.append(True)
+            act()
+
+    yield tell
+    assert done, f"{phase}: {text} was never told"
+
+
+def test_rows_written_meanwhile_are_classified(sample: Database) -> None:
+    """Between the trigger and the cutover: inserted, updated in what the rules look at, both."""
+
+    def write() -> None:
+        sample.execute(
+            "INSERT INTO enrichment_logs (operation, status) VALUES ('cache:new', 'SUCCESS'),"
+            " ('elsewhere', 'FAILED')",
+            "UPDATE enrichment_logs SET operation = 'admin_correction'"
+            " WHERE operation = 'manual_correction'",
+            "DELETE FROM enrichment_logs WHERE operation = 'SPOTIFY_TRACK_FALLBACK'",
+        )
+
+    corrected, deleted = (
+        sample.value(f"SELECT count(*) FROM enrichment_logs WHERE operation = '{operation}'")
+        for operation in ("manual_correction", "SPOTIFY_TRACK_FALLBACK")
+    )
+    with at("backfill", "begins", write) as tell:
+        applied = migrate_online(sample, tell=tell)
+    assert applied.proof.passed
+    assert counted(sample) == {
+        "ENRICHED": 3770,
+        "CREATED": 266 - corrected - deleted,
+        "CORRECTED": 15 + corrected,
+        "CACHED": 2,
+        "FAILED": 1,
+    }
+    assert [one.id for one in check(sample).values() if not one.passed] == []
+
+
+def test_replicated_rows_are_classified_too(sample_newest: Database) -> None:
+    """What a subscription applies, or a bulk load that says it were one, fires no plain trigger."""
+
+    def write() -> None:
+        with sample_newest.connect() as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                "INSERT INTO enrichment_logs (operation, status) VALUES ('cache:new', 'SUCCESS')"
+            )
+
+    with at("backfill", "begins", write) as tell:
+        migrate_online(sample_newest, tell=tell)
+    assert counted(sample_newest)["CACHED"] == 2
+
+
+def hold_a_row(holder: psycopg.Connection[Any]) -> None:
+    holder.execute("BEGIN")
+    holder.execute("SELECT FROM enrichment_logs WHERE operation LIKE 'cache:%' FOR UPDATE")
+
+
+def test_a_row_that_is_locked_is_left_out_and_done_later(sample: Database) -> None:
+    """Nobody waits for a lock on a row: neither the run, nor the application for the run."""
+    with sample.connect() as holder:
+        told: list[str] = []
+
+        def tell(phase: str, text: str, share: float) -> None:
+            told.append(text)
+            if phase == "backfill" and text == "begins":
+                hold_a_row(holder)
+            if "1 rows were locked" in text:
+                holder.execute("ROLLBACK")
+
+        applied = migrate_online(sample, tell=tell)
+    assert any("1 rows were locked" in text for text in told)
+    assert applied.proof.rows_after == 282
+    assert counted(sample) == CATEGORIES
+
+
+def test_a_row_that_stays_locked_stops_the_run(sample_newest: Database) -> None:
+    with (
+        sample_newest.connect(application_name="forgotten") as holder,
+        at("backfill", "begins", lambda: hold_a_row(holder)) as tell,
+        pytest.raises(Stopped, match=r"1 rows could not be classified.*forgotten"),
+    ):
+        migrate_online(sample_newest, limits=Limits(max_wait_ms=300), tell=tell)
+    assert migrate_online(sample_newest).proof.rows_after == 282
+
+
+@pytest.mark.parametrize("phase", ["expand", "cutover"])
+def test_a_table_in_use_is_waited_for_without_a_queue_behind(phase: str, sample: Database) -> None:
+    """The application goes on between the tries; whoever is in the way is named."""
+    reader = sample.connect(application_name="nightly report")
+
+    def read() -> None:
+        reader.execute("BEGIN")
+        reader.execute("SELECT FROM enrichment_logs LIMIT 1")
+
+    journal, limits = Journal(), Limits(max_wait_ms=1_500)
+    error = RefusedError if phase == "expand" else Stopped
+    with reader, at(phase, "begins", read) as tell:
+        with pytest.raises(error, match=r"nightly report.*AccessShareLock"):
+            migrate_online(sample, journal=journal, limits=limits, tell=tell)
+        failed = [one for one in journal.lock_tries if not one.got]
+        assert len(failed) > 2 and all(one.phase == phase and one.held_ms == 0 for one in failed)
+        assert {one.application for t in failed for one in t.blockers} == {"nightly report"}
+        assert sample.value("SELECT count(*) FROM enrichment_logs") == 4052
+        reader.execute("ROLLBACK")
+    assert migrate_online(sample).proof.passed
+    assert counted(sample) == CATEGORIES
+
+
+def test_a_try_goes_through_once_the_table_is_free(sample_newest: Database) -> None:
+    reader = sample_newest.connect()
+    reader.execute("BEGIN")
+    reader.execute("SELECT FROM enrichment_logs LIMIT 1")
+    journal = Journal()
+    with reader, at("expand", "try 2", lambda: reader.execute("ROLLBACK")) as tell:
+        migrate_online(sample_newest, journal=journal, tell=tell)
+    assert [one.got for one in journal.lock_tries if one.phase == "expand"] == [False, False, True]
+
+
+def test_the_index_waits_for_older_transactions_and_gives_up(sample: Database) -> None:
+    """It says for whom; the invalid index that stays is removed by the next run."""
+    with sample.connect(application_name="long report") as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+
+        def read() -> None:
+            reader.execute('SELECT FROM "User" LIMIT 1')
+
+        with at("backfill", "begins", read) as tell, pytest.raises(Stopped, match="long report"):
+            migrate_online(sample, limits=Limits(max_wait_ms=500), tell=tell)
+        assert not sample.value(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid ="
+            " '\"llama_logs_category_createdAt_idx\"'::regclass"
+        )
+    assert migrate_online(sample).proof.passed
+    assert [one.id for one in check(sample).values() if not one.passed] == []
+
+
+def test_an_index_that_somebody_else_made_is_not_taken_for_ours(sample_newest: Database) -> None:
+    def make() -> None:
+        sample_newest.execute(
+            'CREATE INDEX "llama_logs_category_createdAt_idx" ON enrichment_logs (category)'
+        )
+
+    with at("index", "begins", make) as tell, pytest.raises(Stopped, match="something else has"):
+        migrate_online(sample_newest, tell=tell)
+    sample_newest.execute('DROP INDEX "llama_logs_category_createdAt_idx"')
+    assert migrate_online(sample_newest).proof.passed
+
+
+@pytest.mark.parametrize(
+    "rewrite", ["VACUUM FULL enrichment_logs", "CLUSTER enrichment_logs USING enrichment_logs_pkey"]
+)
+def test_a_table_that_is_rewritten_meanwhile_is_begun_again(
+    rewrite: str, sample_newest: Database
+) -> None:
+    """Block numbers mean nothing in another file."""
+    sample_newest.execute("DELETE FROM enrichment_logs WHERE operation = 'discogs:get-artist'")
+    moved: list[bool] = []
+
+    def tell(phase: str, text: str, share: float) -> None:
+        if phase == "backfill" and "begins" in text:
+            sample_newest.execute(rewrite)
+        moved.append("was rewritten meanwhile" in text)
+
+    applied = migrate_online(sample_newest, tell=tell)
+    assert any(moved) and applied.proof.rows_after == 282
+    assert counted(sample_newest) == CATEGORIES | {"ENRICHED": applied.rows - 282}
+
+
+def test_two_runs_exclude_each_other(sample_newest: Database) -> None:
+    refused: list[BaseException] = []
+
+    def second() -> None:
+        for way in (migrate_online, take_back):
+            with pytest.raises(RunInProgress, match="pid ") as caught:
+                way(sample_newest)
+            refused.append(caught.value)
+
+    with at("index", "begins", second) as tell:
+        assert migrate_online(sample_newest, tell=tell).proof.passed
+    assert len(refused) == 2
+
+
+# -- what goes wrong ----------------------------------------------------------------------------
+
+
+def test_a_trigger_that_alters_data_stops_the_run_before_its_batch_is_committed(
+    sample: Database,
+) -> None:
+    sample.execute(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.retry_count := NEW.retry_count + 1; RETURN NEW; END $$",
+        "CREATE TRIGGER touch BEFORE UPDATE ON enrichment_logs"
+        " FOR EACH ROW EXECUTE FUNCTION touch()",
+    )
+    before = sample.value("SELECT sum(retry_count) FROM enrichment_logs")
+    with pytest.raises(Stopped, match="had a value of another column altered"):
+        migrate_online(sample)
+    assert sample.value("SELECT sum(retry_count) FROM enrichment_logs") == before
+    sample.execute("ALTER TABLE enrichment_logs DISABLE TRIGGER touch")
+    with pytest.raises(Stopped, match="touch"):
+        migrate_online(sample)  # it is not the table that the plan was made for
+
+
+def test_a_table_changed_meanwhile_is_not_cut_over(sample_newest: Database) -> None:
+    def change() -> None:
+        sample_newest.execute("CREATE INDEX enrichment_logs_late_idx ON enrichment_logs (job_id)")
+
+    with at("index", "begins", change) as tell, pytest.raises(Stopped, match=r"late_idx is new"):
+        migrate_online(sample_newest, tell=tell)
+    sample_newest.execute("DROP INDEX enrichment_logs_late_idx")
+    assert migrate_online(sample_newest).proof.passed
+
+
+def test_a_failure_of_the_first_transaction_leaves_nothing(sample_newest: Database) -> None:
+    before = logical_state(sample_newest)
+    catalog = catalog_of(sample_newest)
+    plan = broken(build_plan(load_spec("llamalog"), catalog, ONLINE), "CREATE TRIGGER")
+    with pytest.raises(RolledBack):
+        migrate_online(sample_newest, catalog=catalog, plan=plan)
+    assert logical_state(sample_newest) == before
+    assert sample_newest.value("SELECT to_regnamespace('runbook') IS NULL")
+
+
+def broken(plan: Plan, at_: str) -> Plan:
+    """Return the plan with one statement that fails."""
+    from dataclasses import replace
+
+    return replace(
+        plan,
+        statements=tuple(
+            replace(one, sql="SELECT 1 / 0") if one.sql.startswith(at_) else one
+            for one in plan.statements
+        ),
+    )
+
+
+# -- pace ---------------------------------------------------------------------------------------
+
+
+def test_it_pauses_while_too_many_sessions_are_active(sample_newest: Database) -> None:
+    """As many as are at work stay so until the run has said that it pauses."""
+    journal = Journal()
+    paused = threading.Event()
+
+    def busy() -> None:
+        with sample_newest.connect() as connection:
+            while not paused.is_set():
+                connection.execute("SELECT pg_sleep(0.05)")
+
+    def tell(phase: str, text: str, share: float) -> None:
+        if "pausing: application: " in text:
+            paused.set()
+
+    workers = [threading.Thread(target=busy) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    try:
+        applied = migrate_online(
+            sample_newest, journal=journal, tell=tell, limits=Limits(max_active=1)
+        )
+    finally:
+        paused.set()
+        for worker in workers:
+            worker.join()
+    assert applied.proof.passed and journal.pauses["application"] > 0
+
+
+# -- taking back --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["backfill", "index", "cutover"])
+@pytest.mark.parametrize("name", ["llamalog", "classify first", "existing type"])
+def test_a_stopped_run_is_taken_back_whole(name: str, phase: str, newest: Cluster) -> None:
+    text, made = SPECS[name]
+    spec = spec_of(text) if text else load_spec("llamalog")
+    database = newest.make() if text else newest.sample()
+    database.execute(*made)
+    before = logical_state(database)
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with at(phase, "begins", stop) as tell, pytest.raises(Stopped, match="interrupted"):
+        migrate_online(database, spec, tell=tell)
+    assert logical_state(database) != before
+    taken = take_back(database, spec)
+    assert taken.phase == phase
+    assert logical_state(database) == before
+    assert catalog_of(database, spec).unfinished is None
+    assert migrate_online(database, spec).proof.passed
+    newest.drop(database)
+
+
+def test_it_is_not_taken_back_while_something_depends_on_it(sample_newest: Database) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with at("index", "begins", stop) as tell, pytest.raises(Stopped):
+        migrate_online(sample_newest, tell=tell)
+    sample_newest.execute("CREATE VIEW early AS SELECT category FROM enrichment_logs")
+    before = logical_state(sample_newest)
+    with pytest.raises(RolledBack, match="early"):
+        take_back(sample_newest)
+    assert logical_state(sample_newest) == before
+    sample_newest.execute("DROP VIEW early")
+    assert take_back(sample_newest).rows == 282
+
+
+# -- the script ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["llamalog", "without rename", "only rename"])
+def test_psql_runs_the_script_to_the_same_end(name: str, cluster: Cluster, tmp_path: Path) -> None:
+    text, made = SPECS[name]
+    spec = spec_of(text) if text else load_spec("llamalog")
+    states = []
+    for by_psql in (False, True):
+        database = cluster.make() if text else cluster.sample()
+        database.execute(*made)
+        if by_psql:
+            catalog = catalog_of(database, spec)
+            assert catalog.table is not None
+            psql(database, script(spec, build_plan(spec, catalog, ONLINE), catalog.table), tmp_path)
+            assert [one.id for one in check(database, spec).values() if not one.passed] == []
+        else:
+            migrate_online(database, spec)
+        states.append(logical_state(database))
+        cluster.drop(database)
+    assert states[0] == states[1]

@@ -37,7 +37,8 @@ def read_contract(
 ) -> tuple[Statement, ...]:
     """Return the statements of an applied run that were left for later, in order."""
     query = sql.render(
-        "SELECT one\nFROM {ledger}, jsonb_array_elements(statements) WITH ORDINALITY AS s (one, place)\n"
+        "SELECT one FROM {ledger},\n"
+        "    jsonb_array_elements(statements) WITH ORDINALITY AS s (one, place)\n"
         "WHERE run_id = %s AND one ->> 'phase' = 'contract' ORDER BY place",
         ledger=sql.name(ledger_schema, "ledger"),
     )

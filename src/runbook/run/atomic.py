@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import psycopg
@@ -168,8 +169,7 @@ class _AtomicRun:
     def _opening(self) -> tuple[Statement, ...]:
         """Return the statements up to the lock."""
         statements = self.plan.of_phase(Phase.ATOMIC)
-        place = next(n for n, one in enumerate(statements) if one.role is Role.LOCK)
-        return statements[: place + 1]
+        return tuple(takewhile(lambda one: one.role in {Role.SETTING, Role.LOCK}, statements))
 
     def _change(self, connection: psycopg.Connection[Any], course: Course, staying: str) -> None:
         """Judge the table by its facts once it is locked, then run the other statements."""

@@ -56,12 +56,14 @@ def first_difference(before: Any, after: Any, path: str = "") -> str:
             if before.get(key) != after.get(key):
                 return first_difference(before.get(key), after.get(key), _join(path, key))
     if isinstance(before, list) and isinstance(after, list):
+        names = [[_name(item) for item in items] for items in (before, after)]
+        for one, others, verb in ((*names, "is gone"), (*reversed(names), "is new")):
+            for name in one:
+                if name not in others:
+                    return f"{_join(path, name)} {verb}"
         for one, other in zip(before, after, strict=False):
             if one != other:
                 return first_difference(one, other, _join(path, _name(one)))
-        if len(before) != len(after):
-            longer, verb = (before, "is gone") if len(before) > len(after) else (after, "is new")
-            return f"{_join(path, _name(longer[min(len(before), len(after))]))} {verb}"
     return f"{path} was {before!r} and is {after!r}"
 
 

@@ -16,7 +16,8 @@ class Blocker:
     user: str | None
     application: str | None
     state: str | None
-    mode: str
+    mode: str | None
+    """The locks that it holds on the table; None where something else is waited for."""
     age_s: float | None
     """How long its transaction has lasted."""
     query: str | None
@@ -24,22 +25,25 @@ class Blocker:
 
     def __str__(self) -> str:
         if self.pid is None:
-            return f"a prepared transaction holds {self.mode}"
-        age = f" for {self.age_s:,.0f} s" if self.age_s is not None else ""
+            return "a prepared transaction (see pg_prepared_xacts)"
+        mode = f" holds {self.mode}" if self.mode else ""
+        age = f", in a transaction for {self.age_s:,.0f} s" if self.age_s is not None else ""
         return (
-            f"pid {self.pid} ({self.user}, {self.application!r}, {self.state}) holds {self.mode}"
-            f"{age}: {self.query}"
+            f"pid {self.pid} ({self.user}, {self.application!r}, {self.state}){mode}{age}: "
+            f"{self.query}"
         )
 
 
 def holders(connection: psycopg.Connection[Any], table_oid: int) -> tuple[Blocker, ...]:
     """Return who holds locks on a table or its indexes, the oldest transaction first."""
-    return _blockers(connection, _HOLDERS, table_oid)
+    pids = connection.execute(_HOLDERS, [table_oid]).fetchall()
+    return _blockers(connection, [row[0] for row in pids], table_oid)
 
 
 def blockers_of(connection: psycopg.Connection[Any], pid: int) -> tuple[Blocker, ...]:
     """Return the sessions that a session waits for now, the oldest transaction first."""
-    return _blockers(connection, "SELECT unnest(pg_blocking_pids(%s)) AS pid", pid)
+    row = connection.execute("SELECT pg_blocking_pids(%s)", [pid]).fetchone()
+    return _blockers(connection, row[0] if row else [], None)
 
 
 def said(blockers: tuple[Blocker, ...]) -> str:
@@ -48,11 +52,11 @@ def said(blockers: tuple[Blocker, ...]) -> str:
 
 
 def _blockers(
-    connection: psycopg.Connection[Any], query: LiteralString, argument: int
+    connection: psycopg.Connection[Any], pids: list[int | None], table_oid: int | None
 ) -> tuple[Blocker, ...]:
-    pids = [row[0] for row in connection.execute(query, [argument]).fetchall()]
     with connection.cursor(row_factory=class_row(Blocker)) as cursor:
-        return tuple(cursor.execute(_SESSIONS, [pids]).fetchall())
+        cursor.execute(_SESSIONS, {"pids": pids, "oid": table_oid})
+        return tuple(cursor.fetchall())
 
 
 # A prepared transaction has no session: its pid is NULL among the locks and 0 among the blockers.
@@ -67,8 +71,7 @@ _SESSIONS = """\
 SELECT nullif(p.pid, 0) AS pid, a.usename::text AS user, a.application_name AS application,
        a.state, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 120) AS query,
-       coalesce((SELECT string_agg(DISTINCT mode, ', ') FROM pg_locks
-                 WHERE pid = a.pid AND granted AND mode LIKE '%%Exclusive%%'), 'a shared lock')
-           AS mode
-FROM unnest(%s::int[]) AS p (pid) LEFT JOIN pg_stat_activity a USING (pid)
+       (SELECT string_agg(DISTINCT mode, ', ') FROM pg_locks
+        WHERE pid = a.pid AND granted AND relation = %(oid)s::oid) AS mode
+FROM unnest(%(pids)s::int[]) AS p (pid) LEFT JOIN pg_stat_activity a USING (pid)
 ORDER BY age_s DESC NULLS LAST LIMIT 5"""

@@ -12,7 +12,7 @@ from runbook import sql
 from runbook.catalog import snapshot
 from runbook.catalog.ledger import read_unfinished
 from runbook.database import require_utf8
-from runbook.errors import RefusedError, RolledBack, RunbookError, Stopped
+from runbook.errors import RefusedError, RolledBack, RunbookError, RunInProgress, Stopped
 from runbook.facts import Catalog, Span, Table, Unfinished
 from runbook.operations.fingerprint import ROW_HASH
 from runbook.plan import Plan, progress
@@ -154,6 +154,8 @@ class _OnlineRun:
             yield
         except Stopped as error:
             raise Stopped(error.message, f"{error.remedy} {RESUME}".strip()) from None
+        except RunInProgress:
+            raise  # this run has done nothing
         except RunbookError as error:
             raise error if not self._is_begun else _stopped(error.message) from None
         except (psycopg.Error, KeyboardInterrupt) as error:
