@@ -4,30 +4,40 @@ Called by the benchmark with a conninfo; prints one JSON object.
 """
 
 import json
+import os
 import resource
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
 
 from runbook.catalog import read_catalog, read_server
 from runbook.database import Target, connect
+from runbook.facts import Catalog
 from runbook.models import llamalog
-from runbook.plan import Options, blockers, build_plan, review
+from runbook.plan import Options, Plan, blockers, build_plan, review
 from runbook.plan.script import script
-from runbook.run import apply_atomic
-from runbook.spec import load_spec
-from runbook.verify import Counted, verify
+from runbook.run import Executed, Proof, apply_atomic
+from runbook.run.online import Journal, Limits, apply_online
+from runbook.spec import Spec, load_spec
+from runbook.verify import Counted, count_rows, verify
+
+Connect = Callable[[], psycopg.Connection[Any]]
+Mode = Literal["atomic", "online"]
 
 _timings_ms: dict[str, float] = {}
 
 
-def main(conninfo: str) -> None:
+def main(conninfo: str, mode: Mode) -> None:
     """Migrate the database, step by step as the notebook does, and print what it took."""
-    spec, options = load_spec("llamalog"), Options(mode="atomic")
+    spec = load_spec("llamalog")
+    options = Options(mode=mode, old_name_view=mode == "online")
     target = Target(reference="bench", display="bench", conninfo=conninfo)
     llamalog.Base.registry.configure()  # the client's start, and none of the database's work
     with connect(target) as connection:
@@ -40,19 +50,14 @@ def main(conninfo: str) -> None:
             assert catalog.table is not None and catalog.census is not None
             script(spec, plan, catalog.table)
         with _timed("apply"):
-            applied = apply_atomic(
-                lambda: connect(target),
-                spec,
-                catalog,
-                plan,
-                run_id=uuid.uuid4(),
-                wait_ms=options.lock_timeout_ms,
-            )
+            applied = _APPLY[mode](lambda: connect(target), spec, catalog, plan)
+        with _timed("count the rows"):
+            counted = applied.counted or count_rows(connection, spec)
         with _timed("read the catalog again"):
             entry = read_catalog(connection, spec).applied
             assert entry is not None
         with _timed("ask the checks"):
-            results = verify(connection, spec, entry, Counted.of(applied)).results
+            results = verify(connection, spec, entry, counted).results
     failed = [result.id for result in results if not result.passed]
     print(
         json.dumps(
@@ -61,10 +66,57 @@ def main(conninfo: str) -> None:
                 "peak_bytes": peak_bytes(),
                 "timings_ms": _timings_ms,
                 "statements": [asdict(one) for one in applied.statements],
+                "online": applied.online,
                 "failed": failed + ([] if applied.proof.passed else ["proof"]),
             }
         )
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Applied:
+    """What both modes have in common."""
+
+    proof: Proof
+    locked_ms: float
+    statements: Sequence[Executed]
+    counted: Counted | None
+    """What was counted under the lock; None where nothing was."""
+    online: dict[str, Any] | None = None
+
+
+def _atomic(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan) -> _Applied:
+    applied = apply_atomic(connect, spec, catalog, plan, run_id=uuid.uuid4(), wait_ms=1_000)
+    return _Applied(
+        proof=applied.proof,
+        locked_ms=applied.locked_ms,
+        statements=applied.statements,
+        counted=Counted.of(applied),
+    )
+
+
+def _online(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan) -> _Applied:
+    journal = Journal()
+    applied = apply_online(
+        connect,
+        spec,
+        catalog,
+        plan,
+        run_id=uuid.uuid4(),
+        wait_ms=1_000,
+        limits=Limits(jobs=int(os.environ.get("JOBS", "1"))),
+        journal=journal,
+    )
+    return _Applied(
+        proof=applied.proof,
+        locked_ms=journal.locked_ms,
+        statements=journal.executed,
+        counted=None,
+        online=journal.content(),
+    )
+
+
+_APPLY = {"atomic": _atomic, "online": _online}
 
 
 def peak_bytes() -> int:
@@ -89,4 +141,4 @@ def _timed(step: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], "online" if "online" in sys.argv[2:] else "atomic")

@@ -34,7 +34,7 @@ from runbook.operations.trigger import (
     contract_trigger,
     expand_trigger,
     serve_old_name,
-    trigger_name,
+    update_trigger,
 )
 from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Role, Statement
 
@@ -233,9 +233,8 @@ class Classify(Operation):
             )
             yield self._drop_default(scope, Phase.ATOMIC)
         if scope.old_name_view:
-            yield from serve_old_name(
-                scope, self.column, self.label_expression(self._type(scope)), self.rule_columns()
-            )
+            given = self.label_expression(self._type(scope))
+            yield from serve_old_name(scope, self.column, given)
 
     def _add_column(self, scope: Scope, label: str, phase: Phase = Phase.ATOMIC) -> Statement:
         """Return what adds the column, which touches the catalog only. PostgreSQL 18 keeps the
@@ -312,11 +311,11 @@ class Classify(Operation):
                     "`atomic`.",
                 )
         for trigger in scope.table.update_triggers:
-            if trigger.name >= trigger_name(self.column):
+            if trigger.name >= (own := update_trigger(self.column)):
                 yield blocker(
                     "trigger-fires-later",
                     trigger.name,
-                    f"Trigger {trigger.name!r} may fire after {trigger_name(self.column)!r}, which "
+                    f"Trigger {trigger.name!r} may fire after {own!r}, which "
                     "classifies new rows, and change what they are classified by.",
                     "Triggers fire in the order of their names: rename it.",
                 )
@@ -349,14 +348,14 @@ class Classify(Operation):
             phase=Phase.BACKFILL,
             role=Role.SWEEP,
         )
-        yield from contract_trigger(scope, self.column, self.rule_columns())
+        yield from contract_trigger(scope, self.column)
         yield self._drop_default(scope, Phase.CUTOVER)
 
     def adds(self, scope: Scope) -> Additions:
         return Additions(
             columns=frozenset({self.column}),
             constraints=frozenset({not_null_name(scope.table_after, self.column)}),
-            update_triggers=frozenset({trigger_name(self.column)}),
+            update_triggers=frozenset({update_trigger(self.column)}),
         )
 
     def after(self, scope: Scope) -> Scope:

@@ -1,22 +1,28 @@
-"""The trigger that classifies what the application writes while the table is migrated online.
+"""The triggers that classify what the application writes while the table is migrated online.
 
-It is generated from the same rules as everything else. The rules' text is used as it is: the new
+They are generated from the same rules as everything else. The rules' text is used as it is: the new
 row is a relation with the table's columns to it, and `#variable_conflict use_column` has a name
 mean the column (docs, 41.11.1).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import LiteralString
 
 from runbook import sql
 from runbook.operations.base import NAME_BYTES, Scope
 from runbook.vocabulary import Lock, Phase, Statement
 
 
-def trigger_name(column: str) -> str:
-    """Return the trigger's name: triggers fire in the order of their names (docs, 37.1), and this
-    one must see what the application's own have made of the row."""
-    return _cut(f"~runbook_classify_{column}")
+def insert_trigger(column: str) -> str:
+    """Return the name of the trigger for new rows: triggers fire in the order of their names (docs,
+    37.1), and this one must see what the application's own have made of the row."""
+    return _cut(f"~runbook_insert_{column}")
+
+
+def update_trigger(column: str) -> str:
+    """Return the name of the trigger for rows that are updated."""
+    return _cut(f"~runbook_update_{column}")
 
 
 def _function_name(scope: Scope, column: str) -> str:
@@ -32,69 +38,54 @@ def _cut(name: str) -> str:
 
 
 def expand_trigger(scope: Scope, column: str, label: sql.Composable) -> Iterator[Statement]:
-    """Yield what makes function and trigger. `label` is the expression over the row's columns."""
+    """Yield what makes function and triggers. `label` is the expression over the row's columns."""
     yield _function(scope, column, label, Phase.EXPAND)
-    yield from _trigger(
-        scope,
-        trigger_name(column),
-        sql.compose("BEFORE INSERT OR UPDATE"),
-        column,
-        phase=Phase.EXPAND,
-    )
+    yield from _on_insert(scope, column, sql.compose(""), Phase.EXPAND)
+    yield from _on_update(scope, column, Phase.EXPAND)
 
 
-def contract_trigger(scope: Scope, column: str, rule_columns: Iterable[str]) -> Iterator[Statement]:
-    """Yield what removes the trigger at the cutover, and its function; where a view stays under
-    the old name, what serves that takes the trigger's place."""
-    yield scope.statement(
-        _drop_trigger(scope, trigger_name(column), scope.table_name),
-        "Drop the trigger",
-        lock=Lock.ACCESS_EXCLUSIVE,
-        phase=Phase.CUTOVER,
-    )
+def contract_trigger(scope: Scope, column: str) -> Iterator[Statement]:
+    """Yield what removes triggers and function at the cutover. Where a view stays under the old
+    name, they stay for what is written through it, and leave alone what has a label."""
+    yield _dropped(scope, insert_trigger(column), scope.table_name, Phase.CUTOVER)
     if scope.old_name_view:
-        yield from _serving(scope, column, rule_columns, Phase.CUTOVER)
+        yield from _on_insert(scope, column, _without_label(column), Phase.CUTOVER)
+        yield from _contracting(scope, column)
     else:
-        yield scope.statement(
-            _drop_function(scope, column), "Drop its function", lock=Lock.NONE, phase=Phase.CUTOVER
-        )
+        yield _dropped(scope, update_trigger(column), scope.table_name, Phase.CUTOVER)
+        yield _drop_function(scope, column, Phase.CUTOVER)
 
 
-def serve_old_name(
-    scope: Scope, column: str, label: sql.Composable, rule_columns: Iterable[str]
-) -> Iterator[Statement]:
+def serve_old_name(scope: Scope, column: str, label: sql.Composable) -> Iterator[Statement]:
     """Yield function and triggers for an application that does not know the column."""
     yield _function(scope, column, label, Phase.ATOMIC)
-    yield from _serving(scope, column, rule_columns, Phase.ATOMIC)
+    yield from _on_insert(scope, column, _without_label(column), Phase.ATOMIC)
+    yield from _on_update(scope, column, Phase.ATOMIC)
+    yield from _contracting(scope, column)
 
 
-def _serving(
-    scope: Scope, column: str, rule_columns: Iterable[str], phase: Phase
+def _without_label(column: str) -> sql.Composable:
+    return sql.compose("WHEN (NEW.{column} IS NULL) ", column=column)
+
+
+def _contracting(scope: Scope, column: str) -> Iterator[Statement]:
+    """Yield what removes all of it long after, the last first."""
+    yield _drop_function(scope, column, Phase.CONTRACT)
+    for name in (update_trigger(column), insert_trigger(column)):
+        yield _dropped(scope, name, scope.table_after, Phase.CONTRACT)
+
+
+def _on_insert(
+    scope: Scope, column: str, when: sql.Composable, phase: Phase
 ) -> Iterator[Statement]:
-    """Yield the triggers that classify a row whose writer says nothing of its label, and what
-    removes them later."""
-    yield scope.statement(
-        _drop_function(scope, column), "Drop its function", lock=Lock.NONE, phase=Phase.CONTRACT
-    )
-    for event, when, name in (
-        (
-            sql.compose("BEFORE INSERT"),
-            sql.compose("NEW.{column} IS NULL", column=column),
-            _cut(f"~runbook_insert_{column}"),
-        ),
-        (
-            sql.compose("BEFORE UPDATE OF {columns}", columns=sql.names(rule_columns)),
-            sql.compose("NEW.{column} IS NOT DISTINCT FROM OLD.{column}", column=column),
-            _cut(f"~runbook_update_{column}"),
-        ),
-    ):
-        yield from _trigger(scope, name, event, column, phase=phase, when=when)
-        yield scope.statement(
-            _drop_trigger(scope, name, scope.table_after),
-            "Drop the trigger that served the old name",
-            lock=Lock.ACCESS_EXCLUSIVE,
-            phase=Phase.CONTRACT,
-        )
+    return _trigger(scope, column, insert_trigger(column), "BEFORE INSERT", when=when, phase=phase)
+
+
+def _on_update(scope: Scope, column: str, phase: Phase) -> Iterator[Statement]:
+    """Yield the trigger for updates by who does not know the column. It does not fire for the
+    backfill's own, which would take a quarter longer (16 µs a row)."""
+    when = sql.compose("WHEN (NEW.{column} IS NOT DISTINCT FROM OLD.{column}) ", column=column)
+    return _trigger(scope, column, update_trigger(column), "BEFORE UPDATE", when=when, phase=phase)
 
 
 def _function(scope: Scope, column: str, label: sql.Composable, phase: Phase) -> Statement:
@@ -114,51 +105,66 @@ def _function(scope: Scope, column: str, label: sql.Composable, phase: Phase) ->
         ),
         f"Create the function that gives a new row its {column}",
         lock=Lock.NONE,
-        undo=_drop_function(scope, column),
+        undo=_drop_function(scope, column, phase).sql,
         phase=phase,
     )
 
 
 def _trigger(
     scope: Scope,
-    name: str,
-    event: sql.Composable,
     column: str,
+    name: str,
+    event: LiteralString,
     *,
+    when: sql.Composable,
     phase: Phase,
-    when: sql.Composable | None = None,
 ) -> Iterator[Statement]:
     """Yield what makes a trigger that fires for replicated rows, too."""
-    parts: dict[str, sql.Composable | str] = {"table": scope.relation, "trigger": name}
     yield scope.statement(
         sql.render(
             "CREATE TRIGGER {trigger} {event} ON {table}\n"
             "    FOR EACH ROW {when}EXECUTE FUNCTION {function}()",
-            event=event,
-            when=sql.compose("WHEN ({when}) ", when=when) if when else sql.compose(""),
+            trigger=name,
+            table=scope.relation,
+            event=sql.compose(event),
+            when=when,
             function=sql.name(scope.schema, _function_name(scope, column)),
-            **parts,
         ),
-        f"Give every row that is written its {column}",
+        f"Give every row its {column}: {event.lower()}",
         lock=Lock.SHARE_ROW_EXCLUSIVE,
-        undo=_drop_trigger(scope, name, scope.table_name),
+        undo=_dropped(scope, name, scope.table_name, phase).sql,
         phase=phase,
     )
     yield scope.statement(
-        sql.render("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}", **parts),
+        sql.render(
+            "ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}",
+            table=scope.relation,
+            trigger=name,
+        ),
         "Have it fire for replicated rows, too",
         lock=Lock.SHARE_ROW_EXCLUSIVE,
         phase=phase,
     )
 
 
-def _drop_trigger(scope: Scope, name: str, table: str) -> str:
-    return sql.render(
-        "DROP TRIGGER {trigger} ON {table}", trigger=name, table=sql.name(scope.schema, table)
+def _dropped(scope: Scope, name: str, table: str, phase: Phase) -> Statement:
+    return scope.statement(
+        sql.render(
+            "DROP TRIGGER {trigger} ON {table}", trigger=name, table=sql.name(scope.schema, table)
+        ),
+        f"Drop the trigger {name}",
+        lock=Lock.ACCESS_EXCLUSIVE,
+        phase=phase,
     )
 
 
-def _drop_function(scope: Scope, column: str) -> str:
-    return sql.render(
-        "DROP FUNCTION {function}()", function=sql.name(scope.schema, _function_name(scope, column))
+def _drop_function(scope: Scope, column: str, phase: Phase) -> Statement:
+    return scope.statement(
+        sql.render(
+            "DROP FUNCTION {function}()",
+            function=sql.name(scope.schema, _function_name(scope, column)),
+        ),
+        "Drop their function",
+        lock=Lock.NONE,
+        phase=phase,
     )
