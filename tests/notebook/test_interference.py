@@ -49,9 +49,10 @@ CELLS = [
 """The cells before which a blow falls; `make soak` takes all of them."""
 
 AT_STATEMENT = """
-def strike(statement, tell=run._tell):
-    tell(statement)
-    if run._told == {number}:
+def strike(text, tell=run._tell, told=[]):
+    tell(text)
+    told.append(text)
+    if len(told) == {number}:
         {code}
 
 run._tell = strike

@@ -120,7 +120,7 @@ class _OnlineRun:
             swept = self._backfill(watch)
             self._index(watch)
             done = self._so_far(watcher)
-            self._cutover(swept, done)
+            self._cutover(watch, swept, done)
         return AppliedOnline(run_id=str(self.run_id), rows=swept.rows, proof=_proof(done))
 
     def _is_resumed(self, connection: psycopg.Connection[Any]) -> bool:
@@ -351,7 +351,7 @@ class _OnlineRun:
 
     # -- cutover -------------------------------------------------------------------------------
 
-    def _cutover(self, swept: Swept, done: Unfinished) -> None:
+    def _cutover(self, watch: Watch, swept: Swept, done: Unfinished) -> None:
         """Make it what the spec says, and record that, in one transaction."""
         schema = self.plan.ledger_schema
         proof = _proof(done)
@@ -364,6 +364,7 @@ class _OnlineRun:
             "fingerprint": sql.value(proof.fingerprint_after),
         }
         with self._in(Phase.CUTOVER):
+            watch.still_guarded()
             try:
                 self._short().run(
                     Transaction(

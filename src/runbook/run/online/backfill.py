@@ -108,6 +108,8 @@ class Backfill:
         pages = Pages(self.pace.limits.batch_ms)
         at = span.next_block
         with self.connect() as connection:
+            # Its parameters are $1, $2 …: rules are full of % signs, which mean nothing to it.
+            connection.cursor_factory = psycopg.RawCursor
             self.watch.pids.add(connection.info.backend_pid)
             patience = Patience(self.pace.limits.max_wait_ms / 1000)
             while at < span.end_block and self.pace.may_go_on():
@@ -130,9 +132,8 @@ class Backfill:
         """Run one batch; return how many rows it updated."""
         began = time.monotonic()
         connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings}".encode())
-        cursor = psycopg.RawCursor(connection)
-        cursor.execute(self.batch.sql.encode(), [f"({at},0)", f"({end},0)"])
-        found = cursor.fetchone()
+        bounds = [f"({at},0)", f"({end},0)"]
+        found = connection.execute(self.batch.sql.encode(), bounds).fetchone()
         assert found is not None
         rows, before, after, differing = found
         if differing:
@@ -144,11 +145,11 @@ class Backfill:
                 "application: disable it for the time of the migration.",
             )
         took = milliseconds(time.monotonic() - began)
-        cursor.execute(
+        noted = connection.execute(
             progress.note_batch(self.ledger_schema, self.run_id, self.table_oid).encode(),
             [span, at, end, rows, before, after, took],
         )
-        if cursor.fetchone() is None:
+        if noted.fetchone() is None:
             connection.execute("ROLLBACK")
             raise Moved
         connection.execute("COMMIT")

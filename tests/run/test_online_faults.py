@@ -1,0 +1,173 @@
+"""An online run that is killed, wherever it is: the next one goes on to the same end."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from runbook.errors import Stopped
+from runbook.run.online import Limits
+from runbook.spec import load_spec
+from tests.conftest import Cluster, Database
+from tests.migrating import catalog_of, check, migrate_online, take_back
+from tests.operations.test_specs import spec_of
+from tests.run.test_online import SPECS, at
+from tests.state import logical_state
+
+SMALL = Limits(batch_ms=1, jobs=2, max_wait_ms=5_000)
+
+
+class Killed(BaseException):
+    """The process is gone; nothing of it runs any more."""
+
+
+class Death:
+    """Strikes before a statement, counted over all connections and threads."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.count = at, 0
+        self.connections: list[psycopg.Connection[Any]] = []
+        self._lock = threading.Lock()
+
+    def step(self) -> None:
+        with self._lock:
+            self.count += 1
+            if self.count >= self.at:
+                raise Killed
+
+    def connect(self, database: Database) -> psycopg.Connection[Any]:
+        death = self
+
+        class Mortal(psycopg.Connection[Any]):
+            def execute(self, *arguments: Any, **more: Any) -> Any:
+                death.step()
+                return super().execute(*arguments, **more)
+
+            def commit(self) -> None:
+                death.step()
+                super().commit()
+
+            def rollback(self) -> None:
+                death.step()
+                super().rollback()
+
+        with self._lock:
+            if self.count >= self.at:
+                raise Killed
+        made = Mortal.connect(database.conninfo, autocommit=True, application_name="mortal")
+        self.connections.append(made)
+        return made
+
+    def bury(self, database: Database) -> None:
+        """Close what a killed process leaves open, and wait until the server has noticed."""
+        for connection in self.connections:
+            connection.close()
+        while database.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mortal'"
+            f" AND datname = '{database.name}'"
+        ):
+            pass
+
+
+def killed(database: Database, at: int, spec: Any) -> bool:
+    """Run until it is killed; return whether it came to its end before."""
+    death = Death(at)
+    try:
+        migrate_online(database, spec, connect=lambda: death.connect(database), limits=SMALL)
+    except Killed:
+        return False
+    finally:
+        death.bury(database)
+    return True
+
+
+def steps_of(cluster: Cluster, name: str) -> int:
+    """Return how many statements an undisturbed run has, about."""
+    spec, database = prepared(cluster, name)
+    death = Death(10**9)
+    migrate_online(database, spec, connect=lambda: death.connect(database), limits=SMALL)
+    cluster.drop(database)
+    return death.count
+
+
+def prepared(cluster: Cluster, name: str) -> tuple[Any, Database]:
+    text, made = SPECS[name]
+    database = cluster.make() if text else cluster.sample()
+    database.execute(*made)
+    return (spec_of(text) if text else load_spec("llamalog")), database
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Iterator[dict[tuple[int, str], Any]]:
+    yield {}
+
+
+def end_state(cluster: Cluster, name: str, known: dict[tuple[int, str], Any]) -> Any:
+    if (cluster.major, name) not in known:
+        spec, database = prepared(cluster, name)
+        migrate_online(database, spec, limits=SMALL)
+        known[cluster.major, name] = logical_state(database)
+        cluster.drop(database)
+    return known[cluster.major, name]
+
+
+def strike_all(
+    cluster: Cluster, name: str, places: range, known: dict[tuple[int, str], Any]
+) -> None:
+    wanted = end_state(cluster, name, known)
+    for place in places:
+        spec, database = prepared(cluster, name)
+        before = logical_state(database)
+        done = killed(database, place, spec)
+        if not done and place % 3 == 0 and catalog_of(database, spec).unfinished:
+            take_back(database, spec)
+            assert logical_state(database) == before, place
+        elif place % 3 == 1 and catalog_of(database, spec).applied is None:
+            killed(database, max(1, place // 2), spec)
+        if catalog_of(database, spec).applied is None:
+            assert migrate_online(database, spec, limits=SMALL).proof.passed, place
+        assert logical_state(database) == wanted, place
+        assert database.value("SELECT count(*) FROM runbook.ledger") == 1, place
+        assert database.value("SELECT bool_and(ended_at IS NOT NULL) FROM runbook.online_run"), (
+            place
+        )
+        assert [one.id for one in check(database, spec).values() if not one.passed] == [], place
+        cluster.drop(database)
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_a_run_killed_now_and_then_is_resumed(
+    part: int, newest: Cluster, undisturbed: dict[tuple[int, str], Any]
+) -> None:
+    """Every 24th statement; `make soak` takes all."""
+    steps = steps_of(newest, "llamalog")
+    strike_all(newest, "llamalog", range(1 + 3 * part, steps, 24), undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("name", ["llamalog", "classify first", "extended type"])
+def test_a_run_killed_before_any_statement_is_resumed(
+    name: str, part: int, cluster: Cluster, undisturbed: dict[tuple[int, str], Any]
+) -> None:
+    steps = steps_of(cluster, name)
+    strike_all(cluster, name, range(1 + part, steps + 1, 4), undisturbed)
+
+
+@pytest.mark.parametrize("phase", ["backfill", "index", "cutover"])
+def test_what_is_said_of_a_lost_server_is_true(phase: str, sample: Database) -> None:
+    """All its sessions are ended, as a server does that shuts down."""
+
+    def end() -> None:
+        sample.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'mortal' AND datname = current_database()"
+        )
+
+    death = Death(10**9)
+    with at(phase, "begins", end) as tell, pytest.raises(Stopped, match=r"was lost.*resume"):
+        migrate_online(sample, connect=lambda: death.connect(sample), tell=tell, limits=SMALL)
+    assert migrate_online(sample).proof.passed
+    assert [one.id for one in check(sample).values() if not one.passed] == []
