@@ -82,7 +82,7 @@ def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Targ
 
         conninfo = embedded_conninfo(url.removeprefix("embedded:"))
         return Target(reference=shown or url, display=url, conninfo=conninfo)
-    parts = _parse(url, shown or "the database URL")
+    parts = _parse(url, shown or "The database URL")
     display = _display(parts)
     return Target(reference=shown or display, display=display, conninfo=make_conninfo("", **parts))
 
@@ -91,15 +91,13 @@ def _parse(url: str, what: str) -> dict[str, Any]:
     """Return libpq's keywords of a PostgreSQL URL."""
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise UsageError(f"{what[0].upper()}{what[1:]} is no URL: it has no '://'.", FORMS)
+        raise UsageError(f"{what} is no URL: it has no '://'.", FORMS)
     if scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         shown = scheme if re.fullmatch(r"[a-zA-Z0-9+.-]{1,40}", scheme) else "an unknown scheme"
-        raise UsageError(
-            f"{what[0].upper()}{what[1:]} is for {shown}, and only PostgreSQL is supported.", FORMS
-        )
+        raise UsageError(f"{what} is for {shown}, and only PostgreSQL is supported.", FORMS)
     if urlsplit(f"postgresql://{rest}").netloc.count("@") > 1:
         raise UsageError(
-            f"{what[0].upper()}{what[1:]} has more than one '@' before the host.",
+            f"{what} has more than one '@' before the host.",
             "Write an '@' inside user name or password as %40.",
         )
     try:
@@ -107,7 +105,7 @@ def _parse(url: str, what: str) -> dict[str, Any]:
     except psycopg.Error:
         # libpq's own message would repeat the part that it stumbled over, which may be secret.
         raise UsageError(
-            f"{what[0].upper()}{what[1:]} cannot be parsed.",
+            f"{what} cannot be parsed.",
             "Percent-encode special characters in user name and password (% is %25), and check "
             "the names of parameters after '?'.",
         ) from None
@@ -145,8 +143,8 @@ def connect(target: Target, *, application: str = "runbook") -> psycopg.Connecti
     except psycopg.OperationalError as error:
         raise ConnectionRefused(
             f"Cannot connect to {target.display}: {_reason(error, given.get('password'))}.",
-            "Nothing was changed. Check host, port, database, user and password, and that the "
-            "server takes connections from here.",
+            "Nothing was changed. Check host, port, database, user and password (its special "
+            "characters percent-encoded), and that the server takes connections from here.",
         ) from None
     _notice_dead_clients(connection)
     return connection

@@ -39,7 +39,7 @@ class Parameters(BaseModel):
                     f"The parameters are {', '.join(cls.model_fields)}.",
                 ) from None
             # The value may be a URL with a password in it, so that one is not repeated.
-            found = "" if name == "database_url" else f", found {str(first.get('input'))[:80]!r}"
+            found = "" if name == "database_url" else f", found {first.get('input')!r:.80}"
             raise UsageError(
                 f"Parameter {name!r}: {first['msg'][0].lower()}{first['msg'][1:]}{found}.",
                 "Correct it; with papermill, -r passes a value as text, -p guesses its type.",

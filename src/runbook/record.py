@@ -75,6 +75,18 @@ class PlanRecord(BaseModel):
     mode: str
     approved: str | None
 
+    @property
+    def is_approved(self) -> bool:
+        """Whether the plan that was approved is this one."""
+        return self.approved == self.sha256
+
+    @property
+    def approval(self) -> str:
+        """Say in words which plan was approved."""
+        if self.is_approved:
+            return "this plan"
+        return f"another plan ({self.approved[:12]}…)" if self.approved else "no plan was named"
+
 
 class Count(BaseModel):
     """Rows before the change."""

@@ -324,6 +324,7 @@ def push(reports: str | None, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 @click.argument("file", type=click.Path(path_type=Path))
 def keygen(file: Path) -> None:
     """Make an Ed25519 key to sign reports with. Writes FILE (private) and FILE.pub (public)."""

@@ -30,8 +30,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click ends the command well when nobody reads on
         except RunbookError as error:
             failure = error
             told = traceback.format_exc()
@@ -80,9 +80,9 @@ def main() -> None:
     """Change a production PostgreSQL database so that the archived report proves how.
 
     \b
-    Exit codes: 0 done and checked, 1 a bug, 2 wrong usage, 3 refused before any
-    change, 4 applied but a check failed, 5 rolled back, 6 stopped midway
-    (online): run again to resume, or roll back.
+    Exit codes: 0 done and checked, 1 unexpected error, 2 wrong usage, 3 refused
+    before any change, 4 applied but a check failed, 5 rolled back, 6 stopped
+    midway (online): run again to resume, or roll back.
     """
 
 

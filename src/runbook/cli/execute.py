@@ -136,7 +136,7 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
     for label, rows in sorted(shown.items(), key=lambda item: -item[1]):
         yield f"  {label}", f"{rows:>9,}  {share(rows, whole):>6}"
     if record.step == "migrate" and record.plan:
-        yield "approved", "this plan" if record.plan.approved else "no plan was named"
+        yield "approved", record.plan.approval
     if record.proof:
         yield "proof", "equal" if record.proof["passed"] else "DIFFERENT"
     if record.checks:

@@ -75,7 +75,8 @@ _REPORT = (_REPORTS, key_option, _PDF)
 
 _ARCHIVE = (
     _REPORTS,
-    click.option("--json", "as_json", is_flag=True, help="JSON on standard output."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
+    click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks."),
 )
 
 _PLAN = (

@@ -50,9 +50,10 @@ def show_plan(options: dict[str, Any]) -> None:
         click.echo("This is the plan of the unfinished run; see `runbook status`.", err=True)
     else:
         findings = review(spec, catalog, chosen)
-        for finding in findings:
-            click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
         forbidding = blockers(findings)
+        for finding in findings:
+            if finding not in forbidding[:1]:  # the first ends the command, and is its error
+                click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
         if forbidding:
             first = forbidding[0]
             raise BlockedError(first.message, f"Nothing was changed. {first.remedy}")

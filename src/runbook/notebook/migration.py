@@ -39,8 +39,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             assert self.plan is not None and self.record.plan is not None
             approved = self.parameters.approved_plan.strip().lower()
             self.record.plan.approved = approved or None
-            what = "this plan, by its hash" if approved else "no: this run named no approved plan"
-            self.show(html.facts({"Approved": what}))
+            self.show(html.facts({"Approved": self.record.plan.approval}))
             if approved and approved != self.plan.sha256:
                 raise PlanDiffers(approved=approved, actual=self.plan.sha256)
 

@@ -75,7 +75,7 @@ def tiles(record: Record) -> list[Tile]:
             name = level if number == 1 else f"{level}s"
             found.append(Tile(name=name, amount=str(number), kind=kind))
     if record.step == "migrate" and record.plan:
-        approved = "yes" if record.plan.approved else "no"
+        approved = "yes" if record.plan.is_approved else "no"
         found.append(Tile(name="plan approved", amount=approved))
     if record.locked_ms is not None:
         found.append(Tile(name="table locked", amount=f"{record.locked_ms:,.0f} ms"))
@@ -142,7 +142,7 @@ def about(record: Record) -> list[Group]:
         facts = {
             "SHA-256": record.plan.sha256,
             "mode": record.plan.mode,
-            "approved": record.plan.approved or "no",
+            "approved": record.plan.approval,
         }
         groups.append(Group(title="Plan", facts=facts))
     if record.proof:

@@ -70,13 +70,8 @@ def find(
 
 
 def holds_password(url: str) -> bool:
-    """Return whether a URL has a password in it, before the host or after the question mark."""
-    rest = url.partition("://")[2]
-    userinfo = re.split(r"[/?]", rest)[0].rpartition("@")[0]
-    settings = (setting.partition("=") for setting in rest.partition("?")[2].split("&"))
-    return bool(userinfo.partition(":")[2]) or any(
-        value and unquote(name).lower() in SECRET_KEYWORDS for name, _, value in settings
-    )
+    """Return whether a URL or connection string has a password in it; a mistyped one counts."""
+    return any(_of_value(url).secrets) or bool(re.search(r":[^:@/\s]+@", url))
 
 
 def _of_value(text: str) -> Known:
