@@ -40,7 +40,7 @@ class Checking(Session[P]):
                 f"{len(failed)} of {len(self.record.checks)} checks failed: "
                 f"{', '.join(check['id'] for check in failed)}.",
                 f"The migration is applied. {failed[0]['id']} expected {failed[0]['expected']!r} "
-                f"and observed {failed[0]['observed']!r}: run its SQL, which is in the report, find "
+                f"and observed {failed[0]['observed']!r}: run its SQL (it is in the report), find "
                 "out what changed it, mend that, and verify again.",
             )
         self.finish(outcome, message)
