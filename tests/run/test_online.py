@@ -71,7 +71,7 @@ def test_it_proves_what_it_updated_and_locks_the_table_twice(sample: Database) -
         "prepare", "expand", "backfill", "index", "cutover",
     ]  # fmt: skip
     assert sum(one.blocks for one in journal.samples) == sample.value(
-        "SELECT blocks FROM runbook.online_run"
+        "SELECT sum(end_block) FROM runbook.online_span"
     )
     assert sample.value("SELECT mode FROM runbook.ledger") == "online"
 
