@@ -61,6 +61,8 @@ def replica(database: Database) -> Iterator[psycopg.Connection[Any]]:
         check=True,
         user=owner if os.geteuid() == 0 else None,
     )
+    for copied in folder.glob(".s.PGSQL.*"):
+        copied.unlink()  # the primary's socket lies in its data directory
     standby = Server(folder, binaries=database.binaries, settings={"fsync": "off"}).acquire()
     try:
         with psycopg.connect(standby.conninfo(database.name), autocommit=True) as connection:

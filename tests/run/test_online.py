@@ -342,6 +342,18 @@ def test_a_failure_of_the_first_transaction_leaves_nothing(sample_newest: Databa
     assert sample_newest.value("SELECT to_regnamespace('runbook') IS NULL")
 
 
+def test_a_label_that_was_added_before_a_refusal_is_told_of(sample_newest: Database) -> None:
+    """It is committed by itself, and no PostgreSQL can take it away again."""
+    made = SPECS["extended type"][1]
+    sample_newest.execute(*made)
+    with sample_newest.connect() as reader, reader.transaction():
+        reader.execute("SELECT FROM tickets LIMIT 1")
+        with pytest.raises(RolledBack, match="could not be locked") as caught:
+            migrate_online(sample_newest, spec_of(EXTENDED), limits=Limits(max_wait_ms=200))
+    assert "Nothing else was changed" in caught.value.remedy
+    assert "staying: Add label urgent to severity" in caught.value.remedy
+
+
 def broken(plan: Plan, at_: str) -> Plan:
     """Return the plan with one statement that fails."""
     from dataclasses import replace

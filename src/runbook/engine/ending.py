@@ -124,7 +124,7 @@ def _may_change(nb: NotebookNode, ending: Ending) -> bool:
     if ending.place is None or not ending.begun:
         return False
     source = str(nb.cells[ending.place].source)
-    return any(f".{method}(" in source for method in ("apply", "undo", "roll_back", "rollback"))
+    return any(f".{method}(" in source for method in ("apply", "roll_back", "contract"))
 
 
 def _blank(nb: NotebookNode) -> Record:

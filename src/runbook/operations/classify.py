@@ -141,8 +141,9 @@ class Classify(Operation):
                 code="update-trigger",
                 object=trigger.name,
                 message=f"Trigger {trigger.name!r} fires for every row that is updated.",
-                remedy="If it alters a column that existed before, the proof fails and everything "
-                "is rolled back: disable it for the time of the migration.",
+                remedy="If it alters a column that existed before, the proof fails, and with it "
+                "the run (atomic) or the batch (online): disable it before the review, for the "
+                "time of the migration.",
             )
 
     def _census_findings(self, census: Census, table: str) -> Iterator[Finding]:

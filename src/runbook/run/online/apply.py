@@ -29,7 +29,7 @@ from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.online.watch import Watch
 from runbook.run.patience import Patience
 from runbook.run.recorded import is_recorded
-from runbook.run.rollback import what_failed
+from runbook.run.rollback import committed_before, what_failed
 from runbook.run.tally import Proof
 from runbook.settings import for_reading
 from runbook.spec import Spec
@@ -159,13 +159,22 @@ class _OnlineRun:
         except RunInProgress:
             raise  # this run has done nothing
         except RunbookError as error:
-            raise error if not self._is_begun else _stopped(error.message) from None
+            if self._is_begun:
+                raise _stopped(error.message) from None
+            raise _nothing_else(error, self._staying()) from None
         except (psycopg.Error, KeyboardInterrupt) as error:
             if self._is_begun:
                 raise _stopped(f"{what_failed(error)} It was at {self._phase}.") from error
             raise RolledBack(
-                what_failed(error), "It was rolled back: the database is as it was."
+                what_failed(error),
+                f"It was rolled back: the database is as it was.{self._staying()}",
             ) from error
+
+    def _staying(self) -> str:
+        """Return what is to be said of what was committed before the first transaction."""
+        return committed_before(
+            [one.title for one in self.journal.executed if one.phase == Phase.PREPARE]
+        )
 
     @property
     def _is_begun(self) -> bool:
@@ -469,6 +478,14 @@ def _proof(done: Unfinished) -> Proof:
         fingerprint_after=done.hashes_after,
         passed=done.hashes_before == done.hashes_after,
     )
+
+
+def _nothing_else(error: RunbookError, staying: str) -> RunbookError:
+    """Return a refusal, or what is true where something was committed before already."""
+    if not staying or not isinstance(error, RefusedError):
+        return error
+    remedy = error.remedy.replace("Nothing was changed", "Nothing else was changed")
+    return RolledBack(error.message, f"{remedy}{staying}")
 
 
 def _stopped(message: str) -> Stopped:
