@@ -37,6 +37,20 @@ class Stage(StrEnum):
     """All of it is committed and proved."""
 
 
+_AFTER_COMMIT = {
+    "migrate": "The change is committed and proved, but not every check could be asked: run "
+    "`runbook verify`.",
+    "rollback": "The run is taken back; that the catalog is as before was not compared. "
+    "`runbook status` says how it is.",
+    "contract": "The view is removed. Run again: it looks first.",
+}
+
+
+def after_commit(step: str) -> str:
+    """Return what to say of a run that ended after its last commit, and before its result."""
+    return _AFTER_COMMIT.get(step, _AFTER_COMMIT["migrate"])
+
+
 def _operator() -> str:
     """Return who runs this: RUNBOOK_OPERATOR, else the account's name."""
     try:
@@ -176,6 +190,8 @@ class Record(BaseModel):
         """Note what an online run did, or how far it came."""
         self.statements = [vars(one).copy() for one in journal.executed]
         self.online = journal.content()
+        if journal.resumed:
+            self.run_id = journal.resumed["run_id"]
         self.locked_ms = journal.locked_ms
         if applied:
             self.proof = vars(applied.proof).copy()

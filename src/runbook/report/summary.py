@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from runbook.record import Database, Record
 from runbook.report.html import as_json
-from runbook.report.numbers import share
+from runbook.report.numbers import duration, share
 
 _HASH_CHARACTERS = 12
 """How much of a plan's hash is enough to tell two plans apart at a glance."""
@@ -64,6 +65,8 @@ def tiles(record: Record) -> list[Tile]:
     if counts.after:
         found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
     if record.proof:
+        if record.online:
+            found.append(Tile(name="rows updated", amount=f"{record.proof['rows_after']:,}"))
         found.append(_judged("proof of the data", record.proof["passed"], "equal", "DIFFERENT"))
     if checks:
         passed = sum(check["passed"] for check in checks)
@@ -78,8 +81,17 @@ def tiles(record: Record) -> list[Tile]:
         approved = "yes" if record.plan.is_approved else "no"
         found.append(Tile(name="plan approved", amount=approved))
     if record.locked_ms is not None:
-        found.append(Tile(name="table locked", amount=f"{record.locked_ms:,.0f} ms"))
+        name = "longest lock" if record.online else "table locked"
+        found.append(Tile(name=name, amount=f"{record.locked_ms:,.0f} ms"))
+    if record.online and record.online["batches"]:
+        found.append(_blocked(record.online))
     return found
+
+
+def _blocked(online: Mapping[str, Any]) -> Tile:
+    """Return how long the application was seen waiting for an online run."""
+    amount = duration(online["longest_block_ms"]) if online["blocked_sessions"] else "not seen"
+    return Tile(name="application blocked", amount=amount)
 
 
 def rows_head(record: Record) -> tuple[str, ...]:
@@ -114,7 +126,9 @@ def total(record: Record) -> Row:
     before = counts.before.total if counts.before else None
     after = counts.after.total if counts.after else None
     predicted = sum(counts.predicted.values()) if counts.predicted else None
-    known = {count for count in (before, predicted, after) if count is not None}
+    # Online the application goes on: more or fewer rows than before are its own.
+    compared = (predicted, after) if record.online else (before, predicted, after)
+    known = {count for count in compared if count is not None}
     return Row(
         label="all rows",
         counts=_in_columns(record, before, predicted, after),

@@ -85,6 +85,7 @@ class Backfill:
             sql=self.batch.sql,
             title=self.batch.title,
             phase=self.batch.phase,
+            role=self.batch.role,
             lock=self.batch.lock,
             waited_ms=0.0,
             held_ms=self.longest_ms,
@@ -107,10 +108,9 @@ class Backfill:
         """Work through a span, batch by batch, in a session of its own."""
         pages = Pages(self.pace.limits.batch_ms)
         at = span.next_block
-        with self.connect() as connection:
+        with self.connect() as connection, self.watch.worker(connection):
             # Its parameters are $1, $2 …: rules are full of % signs, which mean nothing to it.
             connection.cursor_factory = psycopg.RawCursor
-            self.watch.pids.add(connection.info.backend_pid)
             patience = Patience(self.pace.limits.max_wait_ms / 1000)
             while at < span.end_block and self.pace.may_go_on():
                 end = min(at + int(pages.pages), span.end_block)
