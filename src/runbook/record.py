@@ -157,6 +157,13 @@ class Record(BaseModel):
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""
 
+    @property
+    def blocked_ms(self) -> float:
+        """The longest that the application may have waited for a run: for the table, even if nobody
+        came meanwhile, or as it was seen behind a batch or an index build."""
+        seen = self.online["longest_block_ms"] if self.online else 0.0
+        return max(self.locked_ms or 0.0, float(seen))
+
     def end(
         self, outcome: Outcome, message: str, remedy: str = "", exit_code: int | None = None
     ) -> None:

@@ -150,22 +150,14 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
         yield "checks", f"{passed} of {len(record.checks)} passed"
     if record.locked_ms is not None:
         yield "locked", f"{record.locked_ms:,.0f} ms{' at the longest' if record.online else ''}"
-    if record.online:
-        yield from _online(record.online)
+    phases = [one for one in (record.online or {}).get("phases", ()) if one["ms"] is not None]
+    if phases:
+        yield "phases", ", ".join(f"{one['phase']} {duration(one['ms'])}" for one in phases)
     for finding in record.findings:
         if finding["level"] == "warning":
             yield "warning", f"{finding['message']} {finding['remedy']}"
     if archived.bundle:
         yield "report", _nearby(archived.bundle.report)
-
-
-def _online(online: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield how an online run went."""
-    phases = [(one["phase"], one["ms"]) for one in online["phases"] if one["ms"] is not None]
-    if phases:
-        yield "phases", ", ".join(f"{name} {duration(ms)}" for name, ms in phases)
-    if online["blocked_sessions"]:
-        yield "blocked", f"others waited {duration(online['longest_block_ms'])} at the longest"
 
 
 def _nearby(place: str) -> str:

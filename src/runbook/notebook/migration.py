@@ -113,6 +113,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             )
             self.stage = Stage.CHANGED
             self._applied = applied
+            self._tell("cutover: done")
         finally:
             self.record.note_online(applied, journal)
             self.tell_progress()

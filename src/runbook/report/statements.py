@@ -32,7 +32,7 @@ def executed(statements: Sequence[Executed]) -> html.Fragment:
             (
                 group[0].phase,
                 html.Folded(_title(group), html.Sql(";\n".join(one.sql for one in group))),
-                *(group[0].lock, group[0].waited_ms, group[0].held_ms),
+                *(group[0].lock, group[0].waited_ms or None, group[0].held_ms or None),
                 sum(one.duration_ms for one in group),
                 group[0].rows,
             )

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from runbook.record import Database, Record
 from runbook.report.html import as_json
@@ -66,7 +65,9 @@ def tiles(record: Record) -> list[Tile]:
         found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
     if record.proof:
         if record.online:
-            found.append(Tile(name="rows updated", amount=f"{record.proof['rows_after']:,}"))
+            found.append(
+                Tile(name="rows updated, each proved", amount=f"{record.proof['rows_after']:,}")
+            )
         found.append(_judged("proof of the data", record.proof["passed"], "equal", "DIFFERENT"))
     if checks:
         passed = sum(check["passed"] for check in checks)
@@ -81,17 +82,12 @@ def tiles(record: Record) -> list[Tile]:
         approved = "yes" if record.plan.is_approved else "no"
         found.append(Tile(name="plan approved", amount=approved))
     if record.locked_ms is not None:
-        name = "longest lock" if record.online else "table locked"
-        found.append(Tile(name=name, amount=f"{record.locked_ms:,.0f} ms"))
-    if record.online and record.online["batches"]:
-        found.append(_blocked(record.online))
+        found.append(
+            Tile(name="application blocked", amount=f"≤ {duration(record.blocked_ms)}")
+            if record.online
+            else Tile(name="table locked", amount=f"{record.locked_ms:,.0f} ms")
+        )
     return found
-
-
-def _blocked(online: Mapping[str, Any]) -> Tile:
-    """Return how long the application was seen waiting for an online run."""
-    amount = duration(online["longest_block_ms"]) if online["blocked_sessions"] else "not seen"
-    return Tile(name="application blocked", amount=amount)
 
 
 def rows_head(record: Record) -> tuple[str, ...]:

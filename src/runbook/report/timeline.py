@@ -18,8 +18,9 @@ def timeline(journal: Journal) -> Iterator[html.Fragment | Any]:
     yield html.facts(
         {
             **({"Resumed": before} if before else {}),
-            "Longest lock": f"{journal.locked_ms:,.1f} ms (waited for and held)",
-            "Application blocked": blocked(journal.blocked_sessions, journal.longest_block_ms),
+            "Longest lock": f"{duration(journal.locked_ms)}, waited for and held: so long may the "
+            "application have waited behind it",
+            "Seen waiting": _seen(journal),
             **{f"Paused for {why}": duration(ms) for why, ms in journal.pauses.items()},
         }
     )
@@ -46,13 +47,15 @@ def resumed(online: Mapping[str, Any] | None) -> str:
     )
 
 
-def blocked(sessions: int, longest_ms: float) -> str:
-    """Return how long sessions were seen waiting for the run."""
+def _seen(journal: Journal) -> str:
+    """Return how long sessions were seen waiting for batches and index builds."""
+    sessions = journal.blocked_sessions
     if not sessions:
-        return "no session was seen waiting for a lock of this run (looked at every 100 ms)"
+        return "no session behind a batch or the index (looked at every 100 ms)"
     return (
-        f"{longest_ms:,.0f} ms at the longest, {sessions:,} "
-        f"session{'' if sessions == 1 else 's'} at most at once (looked at every 100 ms)"
+        f"{duration(journal.longest_block_ms)} at the longest behind a batch or the index, "
+        f"{sessions:,} session{'' if sessions == 1 else 's'} at most at once (looked at every "
+        "100 ms)"
     )
 
 

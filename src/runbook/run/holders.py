@@ -64,10 +64,16 @@ def at_work(
     return AtWork(who=who, blockers=_blockers(connection, [row[0] for row in blocking], locking))
 
 
-def holders(connection: psycopg.Connection[Any], table_oid: int) -> tuple[Blocker, ...]:
-    """Return who holds locks on a table or its indexes, the oldest transaction first."""
+def holders(
+    connection: psycopg.Connection[Any], table_oid: int, *, for_ms: float = 0.0
+) -> tuple[Blocker, ...]:
+    """Return who holds locks on a table or its indexes, the oldest transaction first.
+
+    `for_ms` leaves out those whose transactions are younger: they came after who was waited for.
+    """
     pids = connection.execute(_HOLDERS, [table_oid]).fetchall()
-    return _blockers(connection, [row[0] for row in pids], table_oid)
+    found = _blockers(connection, [row[0] for row in pids], table_oid)
+    return tuple(one for one in found if one.pid is None or (one.age_s or 0) * 1000 >= for_ms)
 
 
 def blockers_of(connection: psycopg.Connection[Any], pid: int) -> tuple[Blocker, ...]:

@@ -60,6 +60,7 @@ class Backfill:
     """Blocks that are done."""
     rows: int = 0
     """Rows that were updated by this run."""
+    batches: int = 0
     longest_ms: float = 0.0
     busy_ms: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -83,7 +84,7 @@ class Backfill:
         """Return all batches as one statement that ran."""
         return Executed(
             sql=self.batch.sql,
-            title=self.batch.title,
+            title=f"{self.batch.title} ({self.batches:,} batches, the longest held the lock)",
             phase=self.batch.phase,
             role=self.batch.role,
             lock=self.batch.lock,
@@ -160,6 +161,7 @@ class Backfill:
         with self._lock:
             self.done += blocks
             self.rows += rows
+            self.batches += 1
             self.busy_ms += took
             self.longest_ms = max(self.longest_ms, took)
 
