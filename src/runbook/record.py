@@ -37,6 +37,20 @@ class Stage(StrEnum):
     """All of it is committed and proved."""
 
 
+_AFTER_COMMIT = {
+    "migrate": "The change is committed and proved, but not every check could be asked: run "
+    "`runbook verify`.",
+    "rollback": "The run is taken back; that the catalog is as before was not compared. "
+    "`runbook status` says how it is.",
+    "contract": "The view is removed. Run again: it looks first.",
+}
+
+
+def after_commit(step: str) -> str:
+    """Return what to say of a run that ended after its last commit, and before its result."""
+    return _AFTER_COMMIT.get(step, _AFTER_COMMIT["migrate"])
+
+
 def _operator() -> str:
     """Return who runs this: RUNBOOK_OPERATOR, else the account's name."""
     try:
@@ -143,6 +157,13 @@ class Record(BaseModel):
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""
 
+    @property
+    def blocked_ms(self) -> float:
+        """The longest that the application may have waited for a run: for the table, even if nobody
+        came meanwhile, or as it was seen behind a batch or an index build."""
+        seen = self.online["longest_block_ms"] if self.online else 0.0
+        return max(self.locked_ms or 0.0, float(seen))
+
     def end(
         self, outcome: Outcome, message: str, remedy: str = "", exit_code: int | None = None
     ) -> None:
@@ -176,6 +197,8 @@ class Record(BaseModel):
         """Note what an online run did, or how far it came."""
         self.statements = [vars(one).copy() for one in journal.executed]
         self.online = journal.content()
+        if journal.resumed:
+            self.run_id = journal.resumed["run_id"]
         self.locked_ms = journal.locked_ms
         if applied:
             self.proof = vars(applied.proof).copy()

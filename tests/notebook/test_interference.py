@@ -102,24 +102,40 @@ def no_run_is_left(conninfo: str) -> bool:
 
 
 def strike(
-    source: Path, folder: Path, conninfo: str, before: dict[str, Any]
+    source: Path, folder: Path, conninfo: str, before: dict[str, Any], mode: str = "atomic"
 ) -> subprocess.CompletedProcess[str]:
     """Run a notebook that does something terrible, and hold that everything is as it must be."""
-    ended = papermill(source, cwd=folder, env={"DATABASE_URL": url(conninfo)})
+    ended = papermill(source, "-p", "mode", mode, cwd=folder, env={"DATABASE_URL": url(conninfo)})
     wait_for(lambda: no_run_is_left(conninfo))
     is_after = run_of(conninfo) is not None
-    if not is_after:
+    if not is_after and unfinished(conninfo) is None:
         assert state(conninfo) == before
     assert_true(folder, run_of(conninfo))
     if (folder / "reports").is_file():
         (folder / "reports").unlink()
+    stopped = unfinished(conninfo)
     again = run(
         *("migrate", "--database-url", url(conninfo), "--json", "--reports", "again"), cwd=folder
     )
     assert again.returncode == 0, again.stderr
     answer = json.loads(again.stdout)
     assert answer["outcome"] == ("already-applied" if is_after else "succeeded")
+    if stopped:
+        assert answer["run_id"] == stopped and f"resumed run {stopped}" in answer["message"]
+    assert unfinished(conninfo) is None
     return ended
+
+
+def unfinished(conninfo: str) -> str | None:
+    """Return the online run that is to be resumed, if there is one."""
+    with psycopg.connect(conninfo) as connection:
+        there = connection.execute("SELECT to_regclass('runbook.online_run')").fetchone()
+        if there == (None,):
+            return None
+        row = connection.execute(
+            "SELECT run_id::text FROM runbook.online_run WHERE ended_at IS NULL"
+        ).fetchone()
+    return str(row[0]) if row else None
 
 
 def run_of(conninfo: str) -> str | None:
@@ -148,6 +164,9 @@ def assert_true(folder: Path, run_id: str | None) -> None:
             assert content["run_id"] == run_id
         elif content["outcome"] in {"rolled-back", "refused"}:
             assert run_id is None
+        elif content["outcome"] == "stopped":
+            assert content["exit_code"] == 6 and "resume" in content["remedy"]
+            assert run_id in {None, content["run_id"]}
         else:
             # What cannot be known is not claimed, what is known is said.
             assert content["outcome"] in {"error", "check-failed"}, content["outcome"]
@@ -316,3 +335,46 @@ def test_a_blow_falls_before_any_statement(
     number: int, blow: str, server: Server, conninfo: str, tmp_path: Path
 ) -> None:
     at_statement(number, blow, server, conninfo, tmp_path)
+
+
+WHEN_TOLD = """
+def strike(text, tell=run._tell):
+    tell(text)
+    if text == {text!r}:
+        {code}
+
+run._tell = strike
+"""
+
+MOMENTS = [f"{phase}: begins" for phase in ("prepare", "expand", "backfill", "index", "cutover")]
+MOMENTS.append("cutover: done")
+
+ONLINE = {("kernel", 2), ("kernel", 5), ("papermill", 3), ("postgresql", 4)}
+"""Blows and moments of an online run that every suite takes."""
+
+
+@pytest.mark.parametrize(
+    ("blow", "moment"),
+    [
+        pytest.param(
+            *(blow, moment),
+            marks=() if (blow, MOMENTS.index(moment)) in ONLINE else pytest.mark.soak,
+        )
+        for blow in BLOWS
+        for moment in MOMENTS
+    ],
+)
+def test_a_blow_falls_in_an_online_run(
+    blow: str, moment: str, server: Server, conninfo: str, tmp_path: Path
+) -> None:
+    before = state(conninfo)
+    code = WHEN_TOLD.format(text=moment, code=BLOWS[blow](server))
+    source = with_cell(notebook("migrate"), "apply", code, tmp_path / "struck.ipynb")
+    if blow == "postgresql":
+        with restarting(server):
+            ended = strike(source, tmp_path, conninfo, before, "online")
+    else:
+        ended = strike(source, tmp_path, conninfo, before, "online")
+    # Refused: the server is gone before anything was changed.
+    codes = {"papermill": {-9}, "kernel": {4, 6}, "postgresql": {3, 4, 6}}
+    assert ended.returncode in codes[blow], ended.stderr

@@ -167,7 +167,8 @@ WHERE lacking"""
 
 LOCK_HOLDER = """\
 SELECT format('pid %%s, user %%s, application %%L, for %%s', a.pid, a.usename, a.application_name,
-              date_trunc('second', clock_timestamp() - a.xact_start)) AS who
+              date_trunc('second', clock_timestamp() - a.xact_start)) AS who, a.pid
 FROM pg_locks l JOIN pg_stat_activity a USING (pid), hashtextextended(%s, 0) AS key
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295"""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook.errors import RunbookError
-from runbook.report.numbers import share
+from runbook.report.numbers import duration, share
 
 if TYPE_CHECKING:
     from runbook.archive.destination import Destination
@@ -93,7 +93,7 @@ def _execute(step: str, parameters: dict[str, Any], destination: "Destination") 
             parameters=parameters,
             engine_name="runbook",
             kernel_name="python3",
-            progress_bar={"desc": step, "leave": False} if sys.stderr.isatty() else False,
+            progress_bar=_bar(step) if sys.stderr.isatty() else False,
             report=found.append,
             destination=destination,
         )
@@ -104,6 +104,12 @@ def _execute(step: str, parameters: dict[str, Any], destination: "Destination") 
         if not found:
             raise
     return found[0]
+
+
+def _bar(step: str) -> dict[str, Any]:
+    """Return the progress bar: short, so that the line has room for what the run tells."""
+    form = "{desc}: {percentage:3.0f}% |{bar:10}| {elapsed}{postfix}"
+    return {"desc": step, "leave": False, "bar_format": form, "dynamic_ncols": True}
 
 
 def tell(archived: "Archived", *, error: bool = False) -> None:
@@ -143,7 +149,10 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
         passed = sum(check["passed"] for check in record.checks)
         yield "checks", f"{passed} of {len(record.checks)} passed"
     if record.locked_ms is not None:
-        yield "locked", f"{record.locked_ms:,.0f} ms"
+        yield "locked", f"{record.locked_ms:,.0f} ms{' at the longest' if record.online else ''}"
+    phases = [one for one in (record.online or {}).get("phases", ()) if one["ms"] is not None]
+    if phases:
+        yield "phases", ", ".join(f"{one['phase']} {duration(one['ms'])}" for one in phases)
     for finding in record.findings:
         if finding["level"] == "warning":
             yield "warning", f"{finding['message']} {finding['remedy']}"

@@ -1,19 +1,75 @@
-"""`runbook status`: where a migration is, how long it will still take, and what to do."""
+"""`runbook status`: where a migration is, who is in its way, how long still, and what to do.
+
+It asks nothing that waits for the table's lock: it answers while a run holds that, too.
+"""
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
 import psycopg
 
-from runbook.catalog import read_catalog
+from runbook.catalog import read_server, snapshot
+from runbook.catalog.ledger import read_applied, read_contract, read_unfinished
 from runbook.database import connect, resolve
 from runbook.errors import RefusedError
-from runbook.facts import Catalog, Unfinished
-from runbook.report.numbers import share
-from runbook.spec import load_spec
+from runbook.facts import LedgerEntry, Unfinished
+from runbook.report.numbers import duration, share
+from runbook.run.holders import AtWork, at_work
+from runbook.run.online import index_progress
+from runbook.run.usage import is_view
+from runbook.spec import Spec, load_spec
+from runbook.vocabulary import Phase
+
+_NAME_WIDTH = 14
+
+APPLIED, AT_WORK, STOPPED = "applied", "at work", "stopped"
+NOT_BEGUN, NOT_THERE = "not begun", "not there"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What is known of a migration on a database."""
+
+    database: str
+    table: str
+    is_there: bool
+    """Whether the table that is to be migrated is there."""
+    applied: LedgerEntry | None
+    has_view: bool
+    """Whether the applied run's view under the old name is still there."""
+    unfinished: Unfinished | None
+    at_work: AtWork | None
+    index: str
+    """What the server says of the index that is being built, or ''."""
+
+    @property
+    def state(self) -> str:
+        """The state in a word or two."""
+        if self.at_work:
+            return AT_WORK
+        if self.unfinished:
+            return STOPPED
+        if self.applied:
+            return APPLIED
+        return NOT_BEGUN if self.is_there else NOT_THERE
+
+    @property
+    def next(self) -> str:
+        """What to do, in a sentence."""
+        if self.at_work and self.at_work.blockers:
+            return "It goes on by itself once they are done; ending their sessions is up to you."
+        return {
+            AT_WORK: "Wait, or interrupt it where it runs: online it can be resumed.",
+            STOPPED: "`runbook migrate` resumes it, `runbook rollback` takes it back.",
+            APPLIED: "`runbook contract` removes the view under the old name, once nobody uses it."
+            if self.has_view
+            else "`runbook verify` asks its checks again.",
+            NOT_BEGUN: "`runbook review` shows what would happen.",
+            NOT_THERE: "Check that the URL names the right database, and the spec its schema.",
+        }[self.state]
 
 
 def show_status(options: dict[str, Any]) -> None:
@@ -22,72 +78,114 @@ def show_status(options: dict[str, Any]) -> None:
     target = resolve(options["database_url"])
     with connect(target, application="runbook status") as connection:
         try:
-            catalog = read_catalog(
-                connection, spec, ledger_schema=options["ledger_schema"], count=False
-            )
+            status = _read(connection, spec, options["ledger_schema"])
         except psycopg.Error as error:
             raise RefusedError(
                 f"The server answered with error {error.sqlstate}: {error.diag.message_primary}.",
                 "Nothing was changed. Look at the server, then ask again.",
             ) from error
-    state, lines = _told(catalog)
-    if options["as_json"]:
-        click.echo(json.dumps({"state": state, "exit_code": 0, **_as_json(catalog)}))
-    click.echo(
-        f"{click.style(f'{spec.name}: {state}', bold=True)} ({target.display})",
-        err=options["as_json"],
-    )
-    for name, text in lines:
-        click.echo(f"  {name:<14}{text}", err=options["as_json"])
+    as_json = options["as_json"]
+    if as_json:
+        click.echo(json.dumps(_as_json(spec, status), ensure_ascii=False, default=dict))
+    heading = click.style(f"{spec.name}: {status.state}", bold=True)
+    click.echo(f"{heading} ({target.display})", err=as_json)
+    for name, text in _lines(status):
+        click.echo(f"  {name:<{_NAME_WIDTH}}{text}", err=as_json)
 
 
-def _told(catalog: Catalog) -> tuple[str, list[tuple[str, str]]]:
-    """Return the state in a word or two, and what there is to say of it."""
-    if catalog.unfinished:
-        run = catalog.unfinished
-        return ("at work" if run.at_work else "stopped"), list(_unfinished(run))
-    if catalog.applied:
-        entry = catalog.applied
-        return "applied", [
-            ("run", entry.run_id),
-            ("applied", f"{entry.applied_at} by {entry.applied_by}, mode {entry.mode}"),
-            ("next", "`runbook verify` asks its checks again"),
-        ]
-    if catalog.table is None:
-        return "not there", [("next", "check that the URL names the right database")]
-    return "not begun", [("next", "`runbook review`")]
+def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -> Status:
+    """Read everything as of one moment."""
+    server = read_server(connection)
+    with snapshot(connection):
+        unfinished = read_unfinished(connection, ledger_schema, spec)
+        applied = read_applied(connection, ledger_schema, spec)
+        there = connection.execute(_IS_THERE, [spec.schema_, spec.table]).fetchone()
+        left = read_contract(connection, ledger_schema, applied.run_id) if applied else ()
+        building = (
+            index_progress(connection, table_oid=unfinished.table_oid) if unfinished else None
+        )
+        return Status(
+            database=server.name,
+            table=f"{spec.schema_}.{spec.table}",
+            is_there=there is not None,
+            applied=applied,
+            has_view=bool(left) and is_view(connection, spec.schema_, spec.table),
+            unfinished=unfinished,
+            at_work=at_work(
+                connection, spec.schema_, spec.table, locking=_locking(unfinished, there)
+            ),
+            index=building[0] if building else "",
+        )
+
+
+def _locking(unfinished: Unfinished | None, table: tuple[int] | None) -> int | None:
+    """Return the OID of the table where a run, if one is at work, is about to lock it."""
+    if unfinished is None:
+        return table[0] if table else None
+    return unfinished.table_oid if unfinished.phase == Phase.CUTOVER else None
+
+
+def _lines(status: Status) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say, a name and a text each."""
+    if status.at_work:
+        yield "at work", status.at_work.who
+        if not status.unfinished:
+            yield "so far", "it has committed nothing"
+    if status.unfinished:
+        yield from _unfinished(status.unfinished)
+        if status.index:
+            yield "index", status.index
+    elif status.applied:
+        entry = status.applied
+        yield "run", entry.run_id
+        yield "applied", f"{entry.applied_at} by {entry.applied_by}, mode {entry.mode}"
+    for blocker in status.at_work.blockers if status.at_work else ():
+        yield "waits for", str(blocker)
+    if status.state == NOT_THERE:
+        yield "table", f"{status.table} is not there in database {status.database!r}"
+    yield "next", status.next
 
 
 def _unfinished(run: Unfinished) -> Iterator[tuple[str, str]]:
     yield "run", f"{run.run_id} of {run.migration}"
     yield "begun", f"{run.started_at} by {run.started_by}"
-    yield "at work", run.at_work or "no"
-    yield "phase", run.phase
+    yield "phase", f"{run.phase} (backfill, index, cutover)"
     yield (
         "backfill",
         f"{run.blocks_done:,} of {run.blocks:,} blocks ({share(run.blocks_done, run.blocks)}), "
         f"{run.rows:,} rows updated and proved",
     )
-    if run.phase == "backfill" and run.left_s is not None:
-        yield "left", f"about {run.left_s:,.0f} s of backfill with one job, then the index"
-    yield (
-        "next",
-        "wait, or interrupt it where it runs: it can be resumed"
-        if run.at_work
-        else "`runbook migrate` resumes it, `runbook rollback` takes it back",
-    )
+    if run.phase == Phase.BACKFILL and run.left_s is not None:
+        yield (
+            "left",
+            f"about {duration(run.left_s * 1000)} of backfill with one job, then the index",
+        )
 
 
-def _as_json(catalog: Catalog) -> dict[str, Any]:
+def _as_json(spec: Spec, status: Status) -> dict[str, Any]:
     """Return what is known as plain data; the plan itself is left out."""
-    run = catalog.unfinished
+    run, working = status.unfinished, status.at_work
     return {
+        "state": status.state,
+        "exit_code": 0,
+        "migration": spec.name,
+        "database": status.database,
         "unfinished": {
             **{name: item for name, item in asdict(run).items() if name != "plan"},
             "blocks_done": run.blocks_done,
             "left_s": run.left_s,
+            "index": status.index,
         }
         if run
         else None,
-        "applied": dict(asdict(catalog.applied)) if catalog.applied else None,
+        "applied": asdict(status.applied) if status.applied else None,
+        "has_view": status.has_view,
+        "at_work": working.who if working else None,
+        "waits_for": [asdict(one) for one in working.blockers] if working else [],
+        "next": status.next,
     }
+
+
+_IS_THERE = """\
+SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')"""

@@ -242,6 +242,9 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             self._progress = self._prepared.scrubber.tree(data[PROGRESS])
             return None
         self._prepared.scrubber.into(msg["content"])
+        if (msg["content"].get("transient") or {}).get("display_id"):
+            # What changes while a cell runs is how far it is.
+            self.nb_man.tell(str(msg["content"]["data"].get("text/plain", "")))
         return super().process_message(msg, cell, cell_index)
 
 

@@ -14,7 +14,7 @@ from nbformat.v4 import new_output
 
 from runbook.engine.archiving import KEY, parameter, published_record
 from runbook.errors import Outcome
-from runbook.record import MIME, Record, Stage, now
+from runbook.record import MIME, Record, Stage, after_commit, now
 from runbook.run.online import RESUME
 
 
@@ -59,8 +59,6 @@ _STATES = {
     Stage.CHANGING: "What was not committed, the server rolls back: the database is as it was, or "
     "changed as far as the ledger says. `runbook verify` tells which.",
     Stage.RESUMABLE: RESUME,
-    Stage.CHANGED: "The change is committed and proved, but not every check could be asked: run "
-    "`runbook verify`.",
 }
 
 
@@ -115,7 +113,7 @@ def _record(nb: NotebookNode, ending: Ending, published: Record | None) -> Recor
         outcome = Outcome.REFUSED
     else:
         outcome = Outcome.ERROR
-    record.end(outcome, message, _STATES[stage])
+    record.end(outcome, message, _STATES.get(stage) or after_commit(record.step))
     return record
 
 

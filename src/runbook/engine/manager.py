@@ -1,6 +1,8 @@
 """Papermill's notebook manager, made truthful: nothing secret is saved, nothing unrun completed."""
 
 import logging
+import sys
+import time
 from typing import Any
 
 from nbformat import NotebookNode
@@ -15,11 +17,32 @@ _log = logging.getLogger("papermill")
 class Manager(NotebookExecutionManager):  # type: ignore[misc]
     """Keeps a notebook's metadata while it runs, and saves it."""
 
+    TELL_S = 5.0
+    """Where there is no terminal: how long nothing is told after a line that was."""
+
     def __init__(self, nb: NotebookNode, scrubber: Scrubber, **options: Any) -> None:
         super().__init__(nb, **options)
         self.nb: NotebookNode = nb
         self._scrubber = scrubber
         self._complained = False
+        self._told_at = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """Tell a person how far a cell is: on a terminal in one line that changes."""
+        if not sys.stderr.isatty():
+            if time.monotonic() - self._told_at >= self.TELL_S:
+                self._told_at = time.monotonic()
+                print(text, file=sys.stderr, flush=True)
+        elif self.pbar is not None:
+            self.pbar.set_postfix_str(text)
+
+    def cell_complete(
+        self, cell: NotebookNode, cell_index: int | None = None, **kwargs: Any
+    ) -> None:
+        """Note a cell's end; how far it was is told no more."""
+        if self.pbar is not None:
+            self.pbar.set_postfix_str("", refresh=False)
+        super().cell_complete(cell, cell_index=cell_index, **kwargs)
 
     def save(self, **kwargs: Any) -> None:
         """Scrub the notebook in memory, then save it.

@@ -6,7 +6,7 @@ from runbook.errors import BlockedError, Outcome, RefusedError
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import ContractParameters
 from runbook.record import Stage
-from runbook.report import html
+from runbook.report import html, statements
 from runbook.run.online import Journal, contract
 from runbook.run.usage import is_view, uses
 from runbook.vocabulary import Statement
@@ -82,7 +82,7 @@ class Contraction(Session[ContractParameters]):
                 self.stage = Stage.CHANGED
             finally:
                 self.record.note_online(None, journal)
-                self.show(html.statements(journal.executed))
+                self.show(statements.executed(journal.executed))
 
     def conclude(self) -> None:
         """Publish the result."""

@@ -9,12 +9,13 @@ from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
-from runbook.record import Stage
-from runbook.report import html
-from runbook.report.timeline import timeline
+from runbook.record import Stage, after_commit
+from runbook.report import html, statements
+from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
 from runbook.verify import Counted, count_rows
+from runbook.vocabulary import Phase
 
 
 class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
@@ -85,13 +86,19 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self.record.statements = [vars(one).copy() for one in course.statements()]
             if self._applied:
                 self.show(html.facts({"Table locked for": f"{course.locked_ms:,.1f} ms"}))
-            self.show(html.statements(course.statements()))
+            self.show(statements.executed(course.statements()))
 
     def _apply_online(self, plan: Plan) -> None:
         """Apply it while the application goes on, or go on where an earlier run was stopped."""
         journal, applied = Journal(), None
         self.stage = Stage.RESUMABLE
         self.tell_progress()
+
+        def tell(phase: Phase, text: str, share: float) -> None:
+            self.record.note_online(None, journal)
+            self.tell_progress()
+            self._tell(f"{phase}: {text}")
+
         try:
             applied = apply_online(
                 self.open,
@@ -102,13 +109,15 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 wait_ms=self.parameters.lock_timeout_ms,
                 limits=self.parameters.limits,
                 journal=journal,
-                tell=lambda phase, text, share: self._tell(f"{phase}: {text}"),
+                tell=tell,
             )
             self.stage = Stage.CHANGED
-            self._applied, self.record.run_id = applied, applied.run_id
+            self._applied = applied
+            self._tell("cutover: done")
         finally:
             self.record.note_online(applied, journal)
-            self.show(*timeline(journal), html.statements(journal.executed))
+            self.tell_progress()
+            self.show(*timeline(journal), statements.executed(journal.executed))
         before = self.record.counts.before
         self._counted = count_rows(self.connection, self.spec)
         self.note_rows(self._counted)
@@ -194,18 +203,19 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 self.judge(
                     Outcome.SUCCEEDED,
                     f"{self.spec.heading} is applied: {_what_was_done(self._applied)}, "
-                    f"all {len(self.record.checks)} checks passed.",
+                    f"all {len(self.record.checks)} checks passed.{self._resumed()}",
                 )
+
+    def _resumed(self) -> str:
+        """Return which run was resumed, in a sentence, if any."""
+        before = resumed(self.record.online)
+        return f" It resumed {before}." if before else ""
 
     def database_failure(self, error: psycopg.Error) -> RunbookError:
         failure = super().database_failure(error)
         if self._applied is None:
             return failure
-        return ChecksFailed(
-            failure.message,
-            "The migration is applied and proved, but not every check could be asked: run "
-            "`runbook verify`.",
-        )
+        return ChecksFailed(failure.message, after_commit(self.step))
 
 
 def _what_was_done(applied: Applied | AppliedOnline) -> str:

@@ -10,9 +10,9 @@ from runbook.parameters import PlanParameters
 from runbook.plan import Plan, blockers, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.record import PlanRecord
-from runbook.report import html
+from runbook.report import html, statements
 from runbook.report.numbers import share
-from runbook.vocabulary import Finding, Level, Statement
+from runbook.vocabulary import Finding, Level
 
 EXAMPLES = 3
 """How many groups are shown of each label that a rule gives."""
@@ -85,11 +85,7 @@ class Planning(Session[P]):
         if self.plan is None:
             self.skip()
             return
-        rows = [
-            (n, one.phase.value, one.title, html.Sql(one.sql + _undo(one)), one.lock)
-            for n, one in enumerate(self.plan.statements, start=1)
-        ]
-        self.show(html.table(["#", "phase", "what it does", "statement", "lock"], rows))
+        self.show(statements.planned(self.plan.statements))
 
     def predict(self) -> None:
         """Show how the rules classify the rows as they are: per rule, and the values behind."""
@@ -169,11 +165,6 @@ def _examples(census: Census) -> Iterator[tuple[object, ...]]:
         if rest:
             others = census.predicted[label] - sum(group.rows for group in shown)
             yield (label, f"… {rest:,} more", *[""] * (len(census.columns) - 1), others)
-
-
-def _undo(statement: Statement) -> str:
-    """Return what takes a statement back, as a comment below it."""
-    return f"\n-- undo: {statement.undo}" if statement.undo else ""
 
 
 def _findings(findings: tuple[Finding, ...]) -> html.Fragment:

@@ -7,7 +7,7 @@ from runbook.notebook.session import Session, unfinished_run
 from runbook.parameters import RollbackParameters
 from runbook.plan import Plan, plan_facts, resumed_plan
 from runbook.record import PlanRecord, Stage
-from runbook.report import html
+from runbook.report import html, statements
 from runbook.run.drift import first_difference
 from runbook.run.online import RESUME, Journal, TakenBack, take_back
 
@@ -64,7 +64,7 @@ class Rollback(Session[RollbackParameters]):
                 self.stage = Stage.CHANGED
             finally:
                 self.record.note_online(None, journal)
-                self.show(html.statements(journal.executed))
+                self.show(statements.executed(journal.executed))
 
     def compare(self) -> None:
         """Compare the catalog with the one that was recorded before the run."""

@@ -24,7 +24,7 @@ from runbook.errors import (
 from runbook.facts import Catalog, LedgerEntry, Unfinished
 from runbook.notebook.publication import publication
 from runbook.parameters import Parameters
-from runbook.record import PROGRESS, Database, Record, Stage, now
+from runbook.record import PROGRESS, Database, Record, Stage, after_commit, now
 from runbook.report import html
 from runbook.report.numbers import size
 from runbook.run.online import RESUME
@@ -193,11 +193,7 @@ class Session(Generic[P]):
         if self.stage is Stage.RESUMABLE:
             return Stopped(message, RESUME)
         if self.stage is Stage.CHANGED:
-            return ChecksFailed(
-                message,
-                "The migration is applied and proved, but not every check could be asked: run "
-                "`runbook verify`.",
-            )
+            return ChecksFailed(message, after_commit(self.step))
         return RunbookError(
             message,
             "It was between two transactions: each is either whole or not there at all. "

@@ -1,5 +1,6 @@
 """The charts. Categories: rows before, as predicted, and after, one group of bars per category.
-Batches: how fast an online run went, and how long its batches took.
+Phases: when each of an online run began, and how long it took. Batches: how fast it went, and how
+long they took.
 
 The colours are of Okabe and Ito's palette, told apart by the colour-blind; hatching tells them
 apart in print without colours.
@@ -8,14 +9,16 @@ apart in print without colours.
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
 from IPython.display import Image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from runbook.report.numbers import share
+from runbook.report.numbers import duration, share
 from runbook.run.online import Sample
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
@@ -89,6 +92,32 @@ def category_chart(
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return _image(figure, _alternative(heading, before, predicted, after))
+
+
+def phase_chart(phases: Sequence[Mapping[str, Any]]) -> Image:
+    """Return the phases of an online run as bars over time, the first on top."""
+    starts = [datetime.fromisoformat(one["started_at"]).timestamp() for one in phases]
+    begins = [start - starts[0] for start in starts]
+    widths = [(one["ms"] or 0.0) / 1000 for one in phases]
+    whole = max(begin + width for begin, width in zip(begins, widths, strict=True)) or 1.0
+    figure = Figure(figsize=(_WIDTH_INCHES, 0.8 + 0.32 * len(phases)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    places = list(range(len(phases)))
+    # The shortest must be seen, too.
+    seen = [max(width, whole / 400) for width in widths]
+    axes.barh(places, seen, left=begins, height=0.6, color=_AFTER)
+    for place, begin, width, one in zip(places, begins, seen, phases, strict=True):
+        took = "did not end" if one["ms"] is None else duration(one["ms"])
+        axes.annotate(took, (begin + width, place), (4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(places, [one["phase"] for one in phases], parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, whole * 1.15)
+    axes.xaxis.set_major_formatter(lambda amount, _: f"{amount:,g}")
+    axes.set_xlabel("seconds since the run began")
+    axes.spines[["top", "right"]].set_visible(False)
+    said = (f"{one['phase']} {duration(one['ms'] or 0.0)}" for one in phases)
+    return _image(figure, f"Bar chart of the phases over time: {', '.join(said)}.")
 
 
 def batch_chart(samples: Sequence[Sample]) -> Image:

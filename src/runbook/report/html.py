@@ -15,8 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.run import Executed
-
 _WORD = 20
 """Up to this length a text without spaces is never broken into lines."""
 
@@ -68,9 +66,11 @@ class Verdict:
     """Whether something passed, with a mark to find it by."""
 
     passed: bool
+    yes: str = "passed"
+    no: str = "FAILED"
 
     def __str__(self) -> str:
-        return "passed" if self.passed else "FAILED"
+        return self.yes if self.passed else self.no
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
@@ -93,21 +93,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
             [[_text(item) for item in row] for row in rows], columns=list(columns)
         ).to_string(index=False)
     return Fragment(markup, text)
-
-
-def statements(executed: Sequence[Executed]) -> Fragment:
-    """Return statements that ran as a table, each unfolding to its SQL."""
-    return table(
-        ["phase", "statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
-        [
-            (
-                one.phase,
-                Folded(one.title, Sql(one.sql)),
-                *(one.lock, one.waited_ms, one.held_ms, one.duration_ms, one.rows),
-            )
-            for one in executed
-        ],
-    )
 
 
 def facts(items: Mapping[str, object]) -> Fragment:

@@ -11,6 +11,13 @@ def size(count: int) -> str:
     return f"{amount:,.0f} {units[-1]}"
 
 
+def duration(ms: float) -> str:
+    """Return milliseconds in the unit that reads best."""
+    if ms < 1_000:
+        return f"{ms:,.0f} ms" if ms >= 10 else f"{ms:,.1f} ms"
+    return f"{ms / 1000:,.1f} s" if ms < 600_000 else f"{ms / 60_000:,.0f} min"
+
+
 def share(part: int, whole: int) -> str:
     """Return a share in per cent; a few rows among many are never shown as none."""
     if not whole:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from runbook.record import Database, Record
 from runbook.report.html import as_json
-from runbook.report.numbers import share
+from runbook.report.numbers import duration, share
 
 _HASH_CHARACTERS = 12
 """How much of a plan's hash is enough to tell two plans apart at a glance."""
@@ -64,6 +64,10 @@ def tiles(record: Record) -> list[Tile]:
     if counts.after:
         found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
     if record.proof:
+        if record.online:
+            found.append(
+                Tile(name="rows updated, each proved", amount=f"{record.proof['rows_after']:,}")
+            )
         found.append(_judged("proof of the data", record.proof["passed"], "equal", "DIFFERENT"))
     if checks:
         passed = sum(check["passed"] for check in checks)
@@ -78,7 +82,11 @@ def tiles(record: Record) -> list[Tile]:
         approved = "yes" if record.plan.is_approved else "no"
         found.append(Tile(name="plan approved", amount=approved))
     if record.locked_ms is not None:
-        found.append(Tile(name="table locked", amount=f"{record.locked_ms:,.0f} ms"))
+        found.append(
+            Tile(name="application blocked", amount=f"≤ {duration(record.blocked_ms)}")
+            if record.online
+            else Tile(name="table locked", amount=f"{record.locked_ms:,.0f} ms")
+        )
     return found
 
 
@@ -114,7 +122,9 @@ def total(record: Record) -> Row:
     before = counts.before.total if counts.before else None
     after = counts.after.total if counts.after else None
     predicted = sum(counts.predicted.values()) if counts.predicted else None
-    known = {count for count in (before, predicted, after) if count is not None}
+    # Online the application goes on: more or fewer rows than before are its own.
+    compared = (predicted, after) if record.online else (before, predicted, after)
+    known = {count for count in compared if count is not None}
     return Row(
         label="all rows",
         counts=_in_columns(record, before, predicted, after),

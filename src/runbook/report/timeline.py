@@ -1,26 +1,68 @@
 """The course of an online run for the reader: phases, tries for locks, batches over time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runbook.report import html
-from runbook.report.chart import batch_chart
-from runbook.run.online import Journal
+from runbook.report.chart import batch_chart, phase_chart
+from runbook.report.numbers import duration, share
+from runbook.run.online import Journal, LockTry
+
+SHOWN_TRIES = 25
+"""How many tries for a lock are shown one by one; all are in the manifest."""
 
 
 def timeline(journal: Journal) -> Iterator[html.Fragment | Any]:
     """Yield what an online run did, and whom it held up, as far as it came."""
+    before = resumed({"resumed": journal.resumed})
     yield html.facts(
         {
-            "Longest lock": f"{journal.locked_ms:,.1f} ms (waited for and held)",
-            "Application blocked": _blocked(journal),
-            **{f"Paused for {why}": f"{ms / 1000:,.1f} s" for why, ms in journal.pauses.items()},
+            **({"Resumed": before} if before else {}),
+            "Longest lock": f"{duration(journal.locked_ms)}, waited for and held: so long may the "
+            "application have waited behind it",
+            "Seen waiting": _seen(journal),
+            **{f"Paused for {why}": duration(ms) for why, ms in journal.pauses.items()},
         }
     )
-    yield html.table(
-        ["phase", "started (UTC)", "took (ms)"],
-        [(one["phase"], one["started_at"][11:23], one["ms"]) for one in journal.phases],
+    if journal.phases:
+        yield phase_chart(journal.phases)
+        yield html.table(
+            ["phase", "started (UTC)", "took"],
+            [(one["phase"], one["started_at"][11:23], _took(one["ms"])) for one in journal.phases],
+        )
+    yield from _tries(journal.lock_tries)
+    if journal.samples:
+        yield batch_chart(journal.samples)
+
+
+def resumed(online: Mapping[str, Any] | None) -> str:
+    """Return which run was resumed, since when it is under way and how far it was; else ''."""
+    run = (online or {}).get("resumed")
+    if not run:
+        return ""
+    done = share(run["blocks_done"], run["blocks"])
+    return (
+        f"run {run['run_id']}, begun at {run['started_at']} by {run['started_by']}, which had "
+        f"stopped at {run['phase']} with {done} of the blocks and {run['rows']:,} rows done"
     )
+
+
+def _seen(journal: Journal) -> str:
+    """Return how long sessions were seen waiting for batches and index builds."""
+    sessions = journal.blocked_sessions
+    if not sessions:
+        return "no session behind a batch or the index (looked at every 100 ms)"
+    return (
+        f"{duration(journal.longest_block_ms)} at the longest behind a batch or the index, "
+        f"{sessions:,} session{'' if sessions == 1 else 's'} at most at once (looked at every "
+        "100 ms)"
+    )
+
+
+def _tries(tries: list[LockTry]) -> Iterator[html.Fragment]:
+    """Yield the tries for locks: those that got one, and the last of those that did not."""
+    failed = [one for one in tries if not one.got]
+    hidden = failed[: max(0, len(failed) - SHOWN_TRIES)]
     yield html.table(
         ["lock for", "at (UTC)", "waited (ms)", "held (ms)", "got", "who was in the way"],
         [
@@ -28,22 +70,17 @@ def timeline(journal: Journal) -> Iterator[html.Fragment | Any]:
                 one.phase,
                 one.at[11:23],
                 one.waited_ms,
-                one.held_ms,
-                "yes" if one.got else "no",
-                "; ".join(map(str, one.blockers)),
+                one.held_ms if one.got else None,
+                html.Verdict(one.got, "yes", "no"),
+                tuple(map(str, one.blockers)) or None,
             )
-            for one in journal.lock_tries
+            for one in tries
+            if one not in hidden
         ],
     )
-    if journal.samples:
-        yield batch_chart(journal.samples)
+    if hidden:
+        yield html.line(f"{len(hidden):,} earlier tries without success are in manifest.json.")
 
 
-def _blocked(journal: Journal) -> str:
-    """Return how long sessions were seen waiting for the run."""
-    if not journal.blocked_sessions:
-        return "no session was seen waiting for a lock of this run (looked at every 100 ms)"
-    return (
-        f"{journal.longest_block_ms:,.0f} ms at the longest, {journal.blocked_sessions:,} sessions "
-        "at most at once (looked at every 100 ms)"
-    )
+def _took(ms: float | None) -> str:
+    return "did not end" if ms is None else duration(ms)

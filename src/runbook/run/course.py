@@ -20,6 +20,7 @@ class Executed:
     sql: str
     title: str
     phase: str
+    role: str
     lock: str
     waited_ms: float
     """How long it waited for the table's lock."""
@@ -53,6 +54,7 @@ class Course:
             sql=statement.sql,
             title=statement.title,
             phase=statement.phase,
+            role=statement.role,
             lock=statement.lock,
             waited_ms=milliseconds(ended - started) if locking else 0.0,
             held_ms=0.0,

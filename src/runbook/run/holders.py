@@ -1,10 +1,13 @@
-"""Who holds the locks that a run waits for."""
+"""Who holds the locks that a run waits for, and which run is at work."""
 
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import class_row
+
+from runbook.catalog.ledger import lock_key
+from runbook.catalog.queries import LOCK_HOLDER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +37,43 @@ class Blocker:
         )
 
 
-def holders(connection: psycopg.Connection[Any], table_oid: int) -> tuple[Blocker, ...]:
-    """Return who holds locks on a table or its indexes, the oldest transaction first."""
+@dataclass(frozen=True, kw_only=True)
+class AtWork:
+    """A run that is at work on a table."""
+
+    who: str
+    """The session that holds the table's advisory lock, in words."""
+    blockers: tuple[Blocker, ...]
+    """Whom the run's sessions wait for now, or will at their next try."""
+
+
+def at_work(
+    connection: psycopg.Connection[Any], schema: str, table: str, *, locking: int | None
+) -> AtWork | None:
+    """Return the run that is at work on a table, or None.
+
+    The run's sessions are known by the role, the address and the application name that they share.
+    `locking` is the OID of the table that it is about to lock, if it is: between two tries it waits
+    for nobody, but whoever has held a lock on the table for a second is in its way.
+    """
+    holder = connection.execute(LOCK_HOLDER, [lock_key(schema, table)]).fetchone()
+    if holder is None:
+        return None
+    who, pid = holder
+    blocking = connection.execute(_BLOCKING, {"pid": pid, "oid": locking}).fetchall()
+    return AtWork(who=who, blockers=_blockers(connection, [row[0] for row in blocking], locking))
+
+
+def holders(
+    connection: psycopg.Connection[Any], table_oid: int, *, for_ms: float = 0.0
+) -> tuple[Blocker, ...]:
+    """Return who holds locks on a table or its indexes, the oldest transaction first.
+
+    `for_ms` leaves out those whose transactions are younger: they came after who was waited for.
+    """
     pids = connection.execute(_HOLDERS, [table_oid]).fetchall()
-    return _blockers(connection, [row[0] for row in pids], table_oid)
+    found = _blockers(connection, [row[0] for row in pids], table_oid)
+    return tuple(one for one in found if one.pid is None or (one.age_s or 0) * 1000 >= for_ms)
 
 
 def blockers_of(connection: psycopg.Connection[Any], pid: int) -> tuple[Blocker, ...]:
@@ -66,6 +102,20 @@ WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (l.relation = t.oid
        OR l.relation IN (SELECT indexrelid FROM pg_index WHERE indrelid = t.oid))"""
+
+_BLOCKING: LiteralString = """\
+WITH own AS (
+    SELECT a.pid FROM pg_stat_activity a JOIN pg_stat_activity g
+    USING (datname, usename, application_name) WHERE g.pid = %(pid)s
+    AND a.client_addr IS NOT DISTINCT FROM g.client_addr)
+SELECT b.pid FROM own, unnest(pg_blocking_pids(own.pid)) AS b (pid)
+WHERE b.pid NOT IN (SELECT pid FROM own)
+UNION
+SELECT coalesce(l.pid, 0) FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+WHERE l.granted AND l.relation = %(oid)s::oid
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.pid IS NULL OR a.xact_start < clock_timestamp() - interval '1 second'
+       AND l.pid NOT IN (SELECT pid FROM own))"""
 
 _SESSIONS = """\
 SELECT nullif(p.pid, 0) AS pid, a.usename::text AS user, a.application_name AS application,

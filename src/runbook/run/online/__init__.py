@@ -2,7 +2,8 @@
 
 from runbook.run.online.apply import RESUME, AppliedOnline, apply_online
 from runbook.run.online.contraction import contract
-from runbook.run.online.journal import Journal, Sample
+from runbook.run.online.indexing import index_progress
+from runbook.run.online.journal import Journal, LockTry, Sample
 from runbook.run.online.pace import Limits
 from runbook.run.online.undo import TakenBack, take_back
 
@@ -11,9 +12,11 @@ __all__ = [
     "AppliedOnline",
     "Journal",
     "Limits",
+    "LockTry",
     "Sample",
     "TakenBack",
     "apply_online",
     "contract",
+    "index_progress",
     "take_back",
 ]

@@ -136,6 +136,9 @@ class _OnlineRun:
                 "looked at.",
                 "This run changed nothing. Run again: it goes by what the ledger says then.",
             )
+        if found is not None:
+            names = ("run_id", "started_at", "started_by", "phase", "blocks_done", "blocks", "rows")
+            self.journal.resumed = {name: getattr(found, name) for name in names}
         return found is not None
 
     def _so_far(self, connection: psycopg.Connection[Any]) -> Unfinished:

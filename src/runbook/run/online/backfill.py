@@ -57,6 +57,7 @@ class Swept:
 class _Sum:
     """What batches did."""
 
+    batches: int = 0
     rows: int = 0
     busy_ms: float = 0.0
     longest_ms: float = 0.0
@@ -106,8 +107,9 @@ class Backfill:
             batch = self.batches[oid]
             yield Executed(
                 sql=batch.sql,
-                title=batch.title,
+                title=f"{batch.title} ({done.batches:,} batches, the longest held the lock)",
                 phase=batch.phase,
+                role=batch.role,
                 lock=batch.lock,
                 waited_ms=0.0,
                 held_ms=done.longest_ms,
@@ -130,10 +132,9 @@ class Backfill:
         """Work through a span, batch by batch, in a session of its own."""
         pages = Pages(self.pace.limits.batch_ms)
         at = span.next_block
-        with self.connect() as connection:
+        with self.connect() as connection, self.watch.worker(connection):
             # Its parameters are $1, $2 …: rules are full of % signs, which mean nothing to it.
             connection.cursor_factory = psycopg.RawCursor
-            self.watch.pids.add(connection.info.backend_pid)
             patience = Patience(self.pace.limits.max_wait_ms / 1000)
             while at < span.end_block and self.pace.may_go_on():
                 end = min(at + int(pages.pages), span.end_block)
@@ -184,6 +185,7 @@ class Backfill:
             self.done += blocks
             self.rows += rows
             done = self._done[span.table_oid]
+            done.batches += 1
             done.rows += rows
             done.busy_ms += took
             done.longest_ms = max(done.longest_ms, took)

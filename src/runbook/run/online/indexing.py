@@ -63,7 +63,6 @@ class Indexing:
     ) -> None:
         """Execute in a thread, while this one watches."""
         pid = connection.info.backend_pid
-        self.watch.pids.add(pid)
         waiting = _Waiting(self.max_wait_s)
 
         def run() -> None:
@@ -78,7 +77,10 @@ class Indexing:
             if waiting.too_long(blockers):
                 watcher.execute("SELECT pg_cancel_backend(%s)", [pid])
 
-        with ThreadPoolExecutor(1, thread_name_prefix="index") as pool:
+        with (
+            self.watch.worker(connection),
+            ThreadPoolExecutor(1, thread_name_prefix="index") as pool,
+        ):
             try:
                 self.watch.over([pool.submit(run)], look)
             except psycopg.errors.QueryCanceled:
@@ -88,10 +90,6 @@ class Indexing:
                     f"{title}: it waited {self.max_wait_s:,.0f} s for {said(waiting.given_up)}.",
                     "Run again when that is done.",
                 ) from None
-            except BaseException:
-                if not connection.closed:
-                    connection.cancel_safe()
-                raise
 
 
 @dataclass
@@ -123,17 +121,27 @@ def _progress(
     watcher: psycopg.Connection[Any], pid: int, title: str, blockers: tuple[Blocker, ...]
 ) -> tuple[str, float]:
     """Return what the server says of the build (docs, 28.4.4), and which share of it is done."""
-    row = watcher.execute(_PROGRESS, [pid]).fetchone()
-    phase, done, total = row or ("waiting for its lock", 0, 0)
-    text = f"{title}: {phase}"
-    if total:
-        text += f", {done:,} of {total:,}"
+    found = index_progress(watcher, pid=pid)
+    text, share = found or ("waiting for its lock", 0.0)
+    text = f"{title}: {text}"
     if blockers:
         text += f"; waits for {said(blockers)}"
-    return text, done / total if total else 0.0
+    return text, share
+
+
+def index_progress(
+    connection: psycopg.Connection[Any], *, pid: int | None = None, table_oid: int | None = None
+) -> tuple[str, float] | None:
+    """Return what the server says of a session's or a table's index build, or None where there is
+    none."""
+    row = connection.execute(_PROGRESS, {"pid": pid, "oid": table_oid}).fetchone()
+    if row is None:
+        return None
+    phase, done, total = row
+    return (f"{phase}, {done:,} of {total:,}", done / total) if total else (phase, 0.0)
 
 
 _PROGRESS = """\
 SELECT phase, CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END,
        CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END
-FROM pg_stat_progress_create_index WHERE pid = %s"""
+FROM pg_stat_progress_create_index WHERE pid = %(pid)s OR relid = %(oid)s::oid"""

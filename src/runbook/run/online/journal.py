@@ -46,6 +46,9 @@ class Sample:
 class Journal:
     """Notes what happens; several threads write into it."""
 
+    resumed: dict[str, Any] | None = None
+    """How far the run was when it was resumed: run_id, started_at, started_by, phase, blocks_done,
+    blocks, rows."""
     executed: list[Executed] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     lock_tries: list[LockTry] = field(default_factory=list)
@@ -107,6 +110,7 @@ class Journal:
     def content(self) -> dict[str, Any]:
         """Return the notes as plain data."""
         return {
+            "resumed": self.resumed,
             "phases": list(self.phases),
             "lock_tries": [asdict(one) for one in self.lock_tries],
             "batches": [asdict(one) for one in self.samples],

@@ -88,7 +88,7 @@ class Short:
                 except BLOCKED:
                     connection.rollback()
                     course.end()
-                    blockers = holders(connection, self.table.oid)
+                    blockers = holders(connection, self.table.oid, for_ms=course.waited_ms)
                 finally:
                     self._note(transaction.phase, course.ended(), blockers)
                     if not connection.closed:

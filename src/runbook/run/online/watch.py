@@ -1,8 +1,9 @@
 """Watching threads at work: their pace, who waits for them, and that no other run is at work."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +28,24 @@ class Watch:
     guard_pid: int
     pace: Pace
     journal: Journal
-    pids: set[int] = field(default_factory=set)
+    _pids: set[int] = field(default_factory=set)
     """The sessions of the run that may block others."""
+
+    @contextmanager
+    def worker(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+        """Watch a session: whom it blocks, and that it ends when the run does."""
+        pid = connection.info.backend_pid
+        self._pids.add(pid)
+        try:
+            yield
+        finally:
+            self._pids.discard(pid)
 
     def over(
         self, futures: Sequence[Future[Any]], look: Callable[[psycopg.Connection[Any]], None]
     ) -> None:
         """Watch until all have ended, calling `look` once a second; raise what the first one that
-        failed raised. An interrupt, or an error here, has all of them stop first."""
+        failed raised. An interrupt, or an error here, cancels what they execute first."""
         looked = 0.0
         try:
             while pending := [future for future in futures if not future.done()]:
@@ -47,6 +58,11 @@ class Watch:
                 if any(f.done() and f.exception() for f in futures):
                     break
                 wait(pending, timeout=TICK_S, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            self.pace.stopping.set()
+            while wait(futures, timeout=TICK_S).not_done:
+                self._cancel()  # again: one may have been between two statements
+            raise
         finally:
             if any(not future.done() or future.exception() for future in futures):
                 self.pace.stopping.set()
@@ -54,8 +70,15 @@ class Watch:
         for future in futures:
             future.result()
 
+    def _cancel(self) -> None:
+        """Cancel what the workers execute; a server that is gone has done so by itself."""
+        with suppress(psycopg.Error):
+            self.connection.execute(
+                "SELECT pg_cancel_backend(pid) FROM unnest(%s::int[]) AS pid", [list(self._pids)]
+            )
+
     def _count_blocked(self) -> None:
-        row = self.connection.execute(_BLOCKED, [list(self.pids)]).fetchone()
+        row = self.connection.execute(_BLOCKED, [list(self._pids)]).fetchone()
         if row and row[0]:
             self.journal.blocked(row[0], row[1])
 

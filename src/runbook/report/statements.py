@@ -1,0 +1,61 @@
+"""Statements as tables, planned and as they ran; settings that follow each other are one row."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+from runbook.report import html
+from runbook.run import Executed
+from runbook.vocabulary import Role, Statement
+
+S = TypeVar("S", Statement, Executed)
+
+
+def planned(statements: Sequence[Statement]) -> html.Fragment:
+    """Return the statements of a plan, each with its SQL and its undo."""
+    rows, first = [], 1
+    for group in _groups(statements):
+        last = first + len(group) - 1
+        number = str(first) if first == last else f"{first}–{last}"
+        code = html.Sql(";\n".join(one.sql + _undo(one) for one in group))
+        statement = code if len(group) == 1 else html.Folded(f"{len(group)} statements", code)
+        rows.append((number, group[0].phase.value, _title(group), statement, group[0].lock.value))
+        first = last + 1
+    return html.table(["#", "phase", "what it does", "statement", "lock"], rows)
+
+
+def executed(statements: Sequence[Executed]) -> html.Fragment:
+    """Return statements that ran, each unfolding to its SQL."""
+    return html.table(
+        ["phase", "statement", "lock", "waited (ms)", "held (ms)", "took (ms)", "rows"],
+        [
+            (
+                group[0].phase,
+                html.Folded(_title(group), html.Sql(";\n".join(one.sql for one in group))),
+                *(group[0].lock, group[0].waited_ms or None, group[0].held_ms or None),
+                sum(one.duration_ms for one in group),
+                group[0].rows,
+            )
+            for group in _groups(statements)
+        ],
+    )
+
+
+def _groups(statements: Sequence[S]) -> Iterator[list[S]]:
+    """Yield the settings that follow each other in a phase together, all else alone."""
+
+    def kind(numbered: tuple[int, S]) -> tuple[str, int | None]:
+        place, one = numbered
+        return one.phase, None if one.role == Role.SETTING else place
+
+    for _, group in groupby(enumerate(statements), key=kind):
+        yield [one for _, one in group]
+
+
+def _title(group: Sequence[Statement] | Sequence[Executed]) -> str:
+    return group[0].title if len(group) == 1 else "Settings of this transaction"
+
+
+def _undo(statement: Statement) -> str:
+    """Return what takes a statement back, as a comment below it."""
+    return f"\n-- undo: {statement.undo}" if statement.undo else ""
