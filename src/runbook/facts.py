@@ -205,6 +205,8 @@ class Server:
     system_identifier: str | None
     """None where the role may not read it."""
     is_superuser: bool
+    sees_others: bool
+    """Whether other roles' sessions and replicas can be seen (pg_read_all_stats)."""
     read_only: bool
     """A replica, or a session that is read-only by default."""
 

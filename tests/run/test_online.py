@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from runbook.catalog import read_catalog
 from runbook.errors import RefusedError, RolledBack, RunInProgress, Stopped
-from runbook.plan import Plan, build_plan
+from runbook.plan import Plan, build_plan, review
 from runbook.plan.script import script
 from runbook.run.online import Journal, Limits
 from runbook.spec import load_spec
@@ -365,6 +366,32 @@ def broken(plan: Plan, at_: str) -> Plan:
             for one in plan.statements
         ),
     )
+
+
+@pytest.fixture
+def clerk(sample: Database) -> Iterator[Any]:
+    """Yield what connects as a role that owns the table and has no other rights."""
+    role = f"clerk_{sample.name}"
+    sample.execute(
+        f"CREATE ROLE {role} LOGIN",
+        f"ALTER TABLE enrichment_logs OWNER TO {role}",
+        f"GRANT CREATE ON SCHEMA public TO {role}",
+        f"GRANT CREATE ON DATABASE {sample.name} TO {role}",
+    )
+    yield lambda: psycopg.connect(sample.conninfo, user=role, autocommit=True)
+    sample.execute(f"REASSIGN OWNED BY {role} TO postgres", f"DROP OWNED BY {role}")
+    sample.execute(f"DROP ROLE {role}")
+
+
+def test_the_owner_of_the_table_is_enough(sample: Database, clerk: Any) -> None:
+    """But what it does not see, it cannot heed: the review says so."""
+    with clerk() as connection:
+        catalog = read_catalog(connection, load_spec("llamalog"))
+    findings = {one.code: one.level for one in review(load_spec("llamalog"), catalog, ONLINE)}
+    assert findings["sessions-hidden"] == "warning" and "blocker" not in findings.values()
+    with at("backfill", "begins", lambda: None) as tell:
+        assert migrate_online(sample, catalog=catalog, connect=clerk, tell=tell).proof.passed
+    assert counted(sample) == CATEGORIES
 
 
 # -- pace ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ SELECT current_setting('server_version_num')::int AS version_number,
        current_database()::text AS name, current_user::text AS user,
        pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS read_only,
        current_setting('is_superuser')::bool AS is_superuser,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS sees_others,
        has_function_privilege('pg_control_system()', 'EXECUTE') AS may_identify"""
 
 SYSTEM_IDENTIFIER = "SELECT system_identifier::text AS system_identifier FROM pg_control_system()"

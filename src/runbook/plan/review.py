@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from runbook.facts import OLDEST, Catalog, Table
+from runbook.facts import OLDEST, Catalog, Server, Table
 from runbook.operations.base import blocker
 from runbook.plan.build import choose_mode, steps
 from runbook.plan.model import Options
@@ -41,8 +41,22 @@ def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Findin
     for step in course:
         yield from step.operation.preconditions(step.scope)
     if catalog.census and choose_mode(course, options) == "online":
+        if not catalog.server.sees_others:
+            yield _blind(catalog.server)
         for step in steps(spec, catalog, catalog.table, options, online=True):
             yield from step.operation.online_preconditions(step.scope)
+
+
+def _blind(server: Server) -> Finding:
+    return Finding(
+        level=Level.WARNING,
+        code="sessions-hidden",
+        object=server.user,
+        message=f"Role {server.user!r} does not see the sessions of other roles, nor how late "
+        "replicas are.",
+        remedy="The run cannot pause for them, and names whoever is in its way by pid alone: grant "
+        "it pg_monitor (or pg_read_all_stats).",
+    )
 
 
 def _server_findings(catalog: Catalog) -> Iterator[Finding]:
