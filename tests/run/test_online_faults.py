@@ -156,6 +156,38 @@ def test_a_run_killed_before_any_statement_is_resumed(
     strike_all(cluster, name, range(1 + part, steps + 1, 4), undisturbed)
 
 
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_cutover_whose_answer_is_lost_is_looked_up(
+    committed: bool, sample_newest: Database
+) -> None:
+    """The run itself goes on: it knows which of the two it was."""
+
+    lost: list[bool] = []
+
+    class Losing(psycopg.Connection[Any]):
+        def commit(self) -> None:
+            row = self.execute("SELECT to_regclass('llama_logs') IS NOT NULL").fetchone()
+            if row != (True,) or lost:
+                return super().commit()
+            lost.append(True)
+            if committed:
+                super().commit()
+            self.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    def run() -> bool:
+        connect = lambda: Losing.connect(sample_newest.conninfo, autocommit=True)  # noqa: E731
+        return migrate_online(sample_newest, connect=connect).proof.passed
+
+    if committed:
+        assert run()
+    else:
+        with pytest.raises(Stopped, match="lost while committing"):
+            run()
+        assert migrate_online(sample_newest).proof.passed
+    assert [one.id for one in check(sample_newest).values() if not one.passed] == []
+
+
 @pytest.mark.parametrize("phase", ["backfill", "index", "cutover"])
 def test_what_is_said_of_a_lost_server_is_true(phase: str, sample: Database) -> None:
     """All its sessions are ended, as a server does that shuts down."""

@@ -202,13 +202,18 @@ class _AtomicRun:
 
     def _commit(self, connection: psycopg.Connection[Any], staying: str) -> None:
         """Commit; if the answer is lost, ask the ledger whether it was done."""
+        pid = connection.info.backend_pid
         try:
             with rolling_back(connection, staying):
                 connection.commit()
         except RolledBack:
             # COMMIT was sent: only the database knows what came of it.
             if not is_recorded(
-                self.connect, self.table, self.catalog.ledger_schema, self.run_id, self.wait_ms
+                self.connect,
+                self.catalog.ledger_schema,
+                self.run_id,
+                lost_pid=pid,
+                wait_ms=max(self.wait_ms, 10_000),
             ):
                 raise
 

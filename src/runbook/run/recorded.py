@@ -1,5 +1,6 @@
 """Asking the ledger whether a run was committed whose COMMIT was never answered."""
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -8,35 +9,53 @@ import psycopg
 
 from runbook import sql
 from runbook.errors import RefusedError, RunbookError
-from runbook.facts import Table
-from runbook.run.exclusion import exclude_others
+
+POLL_S = 0.1
 
 
 def is_recorded(
     connect: Callable[[], psycopg.Connection[Any]],
-    table: Table,
     ledger_schema: str,
     run_id: uuid.UUID,
+    *,
+    lost_pid: int,
     wait_ms: int,
 ) -> bool:
-    """Return whether the ledger holds the run. Raises `RunbookError` if nobody answers."""
+    """Return whether the ledger holds the run, once the session is gone that was to commit it.
+
+    Raises `RunbookError` if nobody answers, or if the session is still there after `wait_ms`.
+    """
     query = sql.render(
         "SELECT count(*) FROM {ledger} WHERE run_id = {run_id}",
         ledger=sql.name(ledger_schema, "ledger"),
         run_id=sql.value(run_id),
     )
+    deadline = time.monotonic() + wait_ms / 1000
     try:
-        with connect() as connection, connection.transaction():
-            # The lost session holds this lock until its transaction has ended, whichever way.
-            exclude_others(connection, table, wait_ms=max(wait_ms, 10_000))
-            row = connection.execute(query.encode()).fetchone()
+        with connect() as connection:
+            while _count(connection, _SESSION, [lost_pid]):
+                if time.monotonic() >= deadline:
+                    raise _unknown(run_id)
+                time.sleep(POLL_S)
+            return _count(connection, query) > 0
     except psycopg.errors.UndefinedTable:
         return False
     except (psycopg.Error, RefusedError):
-        raise RunbookError(
-            "The connection was lost while committing, and the server does not answer: the "
-            "migration is either whole or not there at all.",
-            f"When the server is back, run again: it finds run {run_id} in the ledger, or "
-            "applies the plan.",
-        ) from None
-    return bool(row and row[0])
+        raise _unknown(run_id) from None
+
+
+def _unknown(run_id: uuid.UUID) -> RunbookError:
+    return RunbookError(
+        "The connection was lost while committing, and the server does not answer: the migration "
+        "is either whole or not there at all.",
+        f"When the server is back, run again: it finds run {run_id} in the ledger, or applies the "
+        "plan.",
+    )
+
+
+def _count(connection: psycopg.Connection[Any], query: str, values: list[int] | None = None) -> int:
+    row = connection.execute(query.encode(), values).fetchone()
+    return int(row[0]) if row else 0
+
+
+_SESSION = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"

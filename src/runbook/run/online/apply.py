@@ -295,19 +295,23 @@ class _OnlineRun:
             if middle == widest.next_block:
                 break
             left.remove(widest)
-            self._execute(
-                progress.cut_span(self.plan.ledger_schema, str(self.run_id), widest.span, middle)
-            )
             left += [
                 replace(widest, end_block=middle),
-                self._add_span(widest.table_oid, middle, widest.end_block),
+                self._add_span(
+                    widest.table_oid,
+                    middle,
+                    widest.end_block,
+                    progress.cut_span(
+                        self.plan.ledger_schema, str(self.run_id), widest.span, middle
+                    ),
+                ),
             ]
         return left
 
-    def _add_span(self, table_oid: int, first: int, end: int) -> Span:
-        row = self._execute(
-            progress.add_span(self.plan.ledger_schema, str(self.run_id), table_oid, first, end)
-        )
+    def _add_span(self, table_oid: int, first: int, end: int, *also: str) -> Span:
+        """Note a range that is to be done, and whatever else must be in the same transaction."""
+        add = progress.add_span(self.plan.ledger_schema, str(self.run_id), table_oid, first, end)
+        row = self._execute(";\n".join((add, *also)))
         assert row is not None
         return Span(
             span=row[0],
@@ -404,8 +408,14 @@ class _OnlineRun:
                         ),
                     )
                 )
-            except LostCommit:
-                if not is_recorded(self.connect, self.table, schema, self.run_id, self.wait_ms):
+            except LostCommit as lost:
+                if not is_recorded(
+                    self.connect,
+                    schema,
+                    self.run_id,
+                    lost_pid=lost.pid,
+                    wait_ms=max(self.wait_ms, 10_000),
+                ):
                     raise _stopped("The connection was lost while committing.") from None
 
     def _judge_cutover(self, connection: psycopg.Connection[Any]) -> None:

@@ -23,6 +23,11 @@ Connection = psycopg.Connection[Any]
 class LostCommit(Exception):
     """COMMIT was sent, and nobody answered: only the database knows what came of it."""
 
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.pid = pid
+        """The session that was to commit."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transaction:
@@ -50,10 +55,11 @@ class Transaction:
                 self.judge(connection)
         for text in self.finale:
             connection.execute(text.encode())
+        pid = connection.info.backend_pid
         try:
             connection.commit()
         except (psycopg.Error, KeyboardInterrupt) as error:
-            raise LostCommit from error
+            raise LostCommit(pid) from error
 
 
 @dataclass
