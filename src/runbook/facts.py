@@ -105,6 +105,8 @@ class Table:
     """Rewrite rules: they change what a statement does."""
     lacks_replica_identity: bool
     """Whether it is published for updates without anything that identifies its rows."""
+    row_security: bool
+    """Whether policies say which rows a role sees."""
     oid: int = field(metadata=UNHASHED)
     owner: str = field(metadata=UNHASHED)
     heap_bytes: int = field(metadata=UNHASHED)
