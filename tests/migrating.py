@@ -3,7 +3,10 @@
 import uuid
 from typing import Any
 
+import pytest
+
 from runbook.catalog import read_catalog
+from runbook.errors import Stopped
 from runbook.facts import Catalog
 from runbook.plan import Options, Plan, build_plan, review
 from runbook.run import Applied, apply_atomic, online
@@ -71,6 +74,18 @@ def migrate_online(database: Database, spec: Spec | None = None, **more: Any) ->
         journal=more.pop("journal", None) or Journal(),
         **more,
     )
+
+
+def stop_online(database: Database, phase: str = "index", spec: Spec | None = None) -> str:
+    """Leave an online run that was interrupted when it reached a phase; return its id."""
+
+    def tell(now: str, text: str, share: float) -> None:
+        if now == phase and text == "begins":
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped):
+        migrate_online(database, spec, tell=tell)
+    return str(database.value("SELECT run_id::text FROM runbook.online_run WHERE ended_at IS NULL"))
 
 
 def take_back(database: Database, spec: Spec | None = None) -> TakenBack:

@@ -121,6 +121,8 @@ class Table:
     """Those of a partitioned table; the leaves among them hold the rows."""
     lacks_replica_identity: bool
     """Whether it is published for updates without anything that identifies its rows."""
+    row_security: bool
+    """Whether policies say which rows a role sees."""
     oid: int = field(metadata=UNHASHED)
     owner: str = field(metadata=UNHASHED)
     heap_bytes: int = field(metadata=UNHASHED)

@@ -80,6 +80,13 @@ def is_foreign(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
     return any(state is not None and not state["ours"] for state in states)
 
 
+def is_hidden(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
+    """Return whether the ledger is there, and the connected role may not read it."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        states = [_state(cursor, ledger_schema, table) for table in _OURS]
+    return any(state is not None and not state["readable"] for state in states)
+
+
 _OURS = {
     "ledger": ["run_id", "plan_sha256"],
     "online_run": ["run_id", "plan_sha256", "phase"],

@@ -30,7 +30,7 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
            AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
                SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary))
            AS lacks_replica_identity,
-       row_security_active(c.oid) AS row_security_active
+       c.relrowsecurity AS row_security, row_security_active(c.oid) AS row_security_active
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"""
 

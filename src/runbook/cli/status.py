@@ -12,7 +12,7 @@ import click
 import psycopg
 
 from runbook.catalog import read_server, snapshot
-from runbook.catalog.ledger import read_applied, read_contract, read_unfinished
+from runbook.catalog.ledger import is_hidden, read_applied, read_contract, read_unfinished
 from runbook.database import connect, resolve
 from runbook.errors import RefusedError
 from runbook.facts import LedgerEntry, Unfinished
@@ -73,7 +73,7 @@ class Status:
 
 
 def show_status(options: dict[str, Any]) -> None:
-    """Print it. Raises `RefusedError` where the database does not answer."""
+    """Print it. Raises `RefusedError` where the database does not answer, or not to this role."""
     spec = load_spec(options["spec"])
     target = resolve(options["database_url"])
     with connect(target, application="runbook status") as connection:
@@ -96,6 +96,11 @@ def show_status(options: dict[str, Any]) -> None:
 def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -> Status:
     """Read everything as of one moment."""
     server = read_server(connection)
+    if is_hidden(connection, ledger_schema):
+        raise RefusedError(
+            f"Role {server.user} may not read the ledger in schema {ledger_schema}.",
+            "Ask as the role that migrates, or grant USAGE on the schema and SELECT on its tables.",
+        )
     with snapshot(connection):
         unfinished = read_unfinished(connection, ledger_schema, spec)
         applied = read_applied(connection, ledger_schema, spec)

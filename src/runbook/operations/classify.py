@@ -96,6 +96,8 @@ class Classify(Operation):
         yield from self._label_findings(scope)
         yield from self._value_findings(scope)
         yield from self._trigger_findings(scope)
+        if scope.old_name_view:
+            yield from self._serving_findings(scope)
         if scope.catalog.census:
             yield from self._census_findings(scope.catalog.census, table)
 
@@ -235,7 +237,7 @@ class Classify(Operation):
             yield self._drop_default(scope, Phase.ATOMIC)
         if scope.old_name_view:
             given = self.label_expression(self._type(scope))
-            yield from serve_old_name(scope, self.column, given)
+            yield from serve_old_name(scope, self.column, given, self.rule_columns())
 
     def _add_column(self, scope: Scope, label: str, phase: Phase = Phase.ATOMIC) -> Statement:
         """Return what adds the column, which touches the catalog only. PostgreSQL 18 keeps the
@@ -300,6 +302,11 @@ class Classify(Operation):
     # -- the change, online ------------------------------------------------------------------
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
+        if not scope.old_name_view:
+            yield from self._serving_findings(scope)
+
+    def _serving_findings(self, scope: Scope) -> Iterator[Finding]:
+        """Yield what forbids a trigger that classifies what others write."""
         for name in self.rule_columns():
             column = scope.table.column(name)
             if column and column.generated:
@@ -309,7 +316,7 @@ class Classify(Operation):
                     f"The rules look at {name!r}, which is a generated column: the trigger that "
                     "classifies new rows fires before its value is there.",
                     "Write the rule on the columns that it is generated from, or choose mode "
-                    "`atomic`.",
+                    "`atomic` without --old-name-view.",
                 )
         for trigger in scope.table.update_triggers:
             if trigger.name >= (own := update_trigger(self.column)):
@@ -334,7 +341,7 @@ class Classify(Operation):
             phase=Phase.BACKFILL,
             role=Role.SWEEP,
         )
-        yield from contract_trigger(scope, self.column)
+        yield from contract_trigger(scope, self.column, self.rule_columns())
         yield self._drop_default(scope, Phase.CUTOVER)
 
     def _batch(self, scope: Scope, leaf: tuple[str, str], label: str) -> Statement:

@@ -1,7 +1,10 @@
 """The view under the table's old name, for an application that knows no other yet.
 
-It reads and writes the table with the rights of whoever uses it (`security_invoker`; docs, CREATE
-VIEW), has the columns of before with their defaults, and whoever could use the table can use it.
+It has the columns of before, and whoever could use the table can use it. It reads and writes with
+the rights of whoever uses it (`security_invoker`; docs, CREATE VIEW), so that policies hold and a
+right that is taken away later is gone here, too. That asks for SELECT on every column of the table:
+where a role has rights on columns only, the view goes by its own rights instead. A column that is
+left out of an INSERT gets the table's default: the view has none of its own (docs, ALTER VIEW).
 """
 
 from collections.abc import Iterator
@@ -9,7 +12,28 @@ from collections.abc import Iterator
 from runbook import sql
 from runbook.facts import Grant
 from runbook.operations.base import Scope
-from runbook.vocabulary import Lock, Phase, Statement
+from runbook.vocabulary import Finding, Level, Lock, Phase, Statement
+
+
+def view_findings(scope: Scope) -> Iterator[Finding]:
+    """Yield who cannot use the view as it used the table."""
+    roles = sorted({grant.role or "PUBLIC" for grant in scope.table.grants if grant.column})
+    if roles and scope.table.row_security:
+        yield Finding(
+            level=Level.WARNING,
+            code="view-not-for-columns",
+            object=f"{scope.schema}.{scope.table_name}",
+            message=f"The table has policies, and {', '.join(roles)} has rights on some of its "
+            "columns only: under the old name they will be refused.",
+            remedy="Move what uses these roles to the new name together with the migration, or "
+            "grant them SELECT on the whole table.",
+        )
+
+
+def _goes_by_own_rights(scope: Scope) -> bool:
+    """Return whether the view reads as its owner, whom no policy holds back."""
+    by_columns = any(grant.column for grant in scope.table.grants)
+    return by_columns and not scope.table.row_security
 
 
 def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
@@ -18,7 +42,9 @@ def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
     drop = sql.render("DROP VIEW {view}", view=view)
     yield scope.statement(
         sql.render(
-            "CREATE VIEW {view} WITH (security_invoker = true) AS\nSELECT {columns} FROM {table}",
+            "CREATE VIEW {view} WITH (security_invoker = {invoker}) AS\n"
+            "SELECT {columns} FROM {table}",
+            invoker=sql.compose("false" if _goes_by_own_rights(scope) else "true"),
             view=view,
             columns=sql.names(column.name for column in scope.table.columns),
             table=sql.name(scope.schema, after),
@@ -27,19 +53,6 @@ def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
         lock=Lock.NONE,
         undo=drop,
     )
-    for column in scope.table.columns:
-        if column.default is not None and not column.generated:
-            yield scope.statement(
-                sql.render(
-                    "ALTER VIEW {view} ALTER COLUMN {column} SET DEFAULT {default}",
-                    view=view,
-                    column=column.name,
-                    # As PostgreSQL itself prints it, with every name qualified.
-                    default=sql.raw(column.default),
-                ),
-                f"Give it the default of {column.name}",
-                lock=Lock.NONE,
-            )
     if scope.table.owner != scope.catalog.server.user:
         yield scope.statement(
             sql.render("ALTER VIEW {view} OWNER TO {owner}", view=view, owner=scope.table.owner),

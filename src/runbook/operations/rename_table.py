@@ -22,7 +22,7 @@ from runbook.operations.base import (
     in_phase,
     with_article,
 )
-from runbook.operations.old_name_view import view_statements
+from runbook.operations.old_name_view import view_findings, view_statements
 from runbook.vocabulary import Check, Finding, Lock, Phase, Statement
 
 _RENAMES: dict[str, tuple[LiteralString, Lock]] = {
@@ -59,6 +59,8 @@ class RenameTable(Operation):
 
     def preconditions(self, scope: Scope) -> Iterator[Finding]:
         yield from self._name_findings(scope)
+        if scope.old_name_view:
+            yield from view_findings(scope)
         claimed: dict[str, str] = {}
         for dependent in _dependents(scope.table, scope.table_name, self.to):
             taken = scope.catalog.relations.get(dependent.after) if dependent.is_relation else None

@@ -6,7 +6,7 @@ mean the column (docs, 41.11.1).
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import LiteralString
 
 from runbook import sql
@@ -44,28 +44,42 @@ def expand_trigger(scope: Scope, column: str, label: sql.Composable) -> Iterator
     yield from _on_update(scope, column, Phase.EXPAND)
 
 
-def contract_trigger(scope: Scope, column: str) -> Iterator[Statement]:
+def contract_trigger(scope: Scope, column: str, rule_columns: Sequence[str]) -> Iterator[Statement]:
     """Yield what removes triggers and function at the cutover. Where a view stays under the old
-    name, they stay for what is written through it, and leave alone what has a label."""
-    yield _dropped(scope, insert_trigger(column), scope.table_name, Phase.CUTOVER)
+    name, others take their place, for an application that does not know the column."""
+    for name in (insert_trigger(column), update_trigger(column)):
+        yield _dropped(scope, name, scope.table_name, Phase.CUTOVER)
     if scope.old_name_view:
-        yield from _on_insert(scope, column, _without_label(column), Phase.CUTOVER)
-        yield from _contracting(scope, column)
+        yield from _serving(scope, column, rule_columns, Phase.CUTOVER)
     else:
-        yield _dropped(scope, update_trigger(column), scope.table_name, Phase.CUTOVER)
         yield _drop_function(scope, column, Phase.CUTOVER)
 
 
-def serve_old_name(scope: Scope, column: str, label: sql.Composable) -> Iterator[Statement]:
+def serve_old_name(
+    scope: Scope, column: str, label: sql.Composable, rule_columns: Sequence[str]
+) -> Iterator[Statement]:
     """Yield function and triggers for an application that does not know the column."""
     yield _function(scope, column, label, Phase.ATOMIC)
-    yield from _on_insert(scope, column, _without_label(column), Phase.ATOMIC)
-    yield from _on_update(scope, column, Phase.ATOMIC)
+    yield from _serving(scope, column, rule_columns, Phase.ATOMIC)
+
+
+def _serving(
+    scope: Scope, column: str, rule_columns: Sequence[str], phase: Phase
+) -> Iterator[Statement]:
+    """Yield the triggers beside a view, and what removes them later. They leave alone what an
+    application that knows the column has written into it: a label that it gives, and every label
+    as long as nothing changes that the rules look at."""
+    missing = sql.compose("WHEN (NEW.{column} IS NULL) ", column=column)
+    yield from _on_insert(scope, column, missing, phase)
+    new, old = (
+        sql.join(", ", (sql.compose(row, name=name) for name in rule_columns)) for row in _ROWS
+    )
+    changed = sql.compose(" AND ROW({new}) IS DISTINCT FROM ROW({old})", new=new, old=old)
+    yield from _on_update(scope, column, phase, changed if rule_columns else None)
     yield from _contracting(scope, column)
 
 
-def _without_label(column: str) -> sql.Composable:
-    return sql.compose("WHEN (NEW.{column} IS NULL) ", column=column)
+_ROWS: tuple[LiteralString, ...] = ("NEW.{name}", "OLD.{name}")
 
 
 def _contracting(scope: Scope, column: str) -> Iterator[Statement]:
@@ -81,10 +95,16 @@ def _on_insert(
     return _trigger(scope, column, insert_trigger(column), "BEFORE INSERT", when=when, phase=phase)
 
 
-def _on_update(scope: Scope, column: str, phase: Phase) -> Iterator[Statement]:
+def _on_update(
+    scope: Scope, column: str, phase: Phase, also: sql.Composable | None = None
+) -> Iterator[Statement]:
     """Yield the trigger for updates by who does not know the column. It does not fire for the
     backfill's own, which would take a quarter longer (16 µs a row)."""
-    when = sql.compose("WHEN (NEW.{column} IS NOT DISTINCT FROM OLD.{column}) ", column=column)
+    when = sql.compose(
+        "WHEN (NEW.{column} IS NOT DISTINCT FROM OLD.{column}{also}) ",
+        column=column,
+        also=also or sql.compose(""),
+    )
     return _trigger(scope, column, update_trigger(column), "BEFORE UPDATE", when=when, phase=phase)
 
 

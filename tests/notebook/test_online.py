@@ -1,0 +1,234 @@
+"""Online steps by command and by bare papermill: outcome, exit code, what is archived."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook.vocabulary import Phase
+from tests.cli.test_refusals import run
+from tests.conftest import Database
+from tests.migrating import migrate_online, stop_online
+from tests.notebook.papermilling import bundles, manifest, notebook, papermill
+from tests.notebook.test_outcomes import CRITERIA, KEYS, LABELS, told
+from tests.run.test_online import at
+from tests.state import logical_state
+
+PHASES = ["prepare", "expand", "backfill", "index", "cutover"]
+
+ROLLBACK_REFUSED = "There is no unfinished run on public.enrichment_logs"
+
+
+def by_papermill(step: str, database: Database, folder: Path, *more: str) -> dict[str, Any]:
+    """Run a step's notebook by bare papermill; return its manifest, with papermill's exit code."""
+    before = bundles(folder)
+    ended = papermill(notebook(step), *more, cwd=folder, env={"DATABASE_URL": database.url})
+    (bundle,) = set(bundles(folder)) - set(before)
+    content = manifest(bundle)
+    assert ended.returncode == content["exit_code"], ended.stderr
+    return content
+
+
+def assert_migrated(content: dict[str, Any], database: Database) -> None:
+    """Hold that the manifest of an online run says all that there is to say of it."""
+    assert (content["outcome"], content["exit_code"]) == ("succeeded", 0)
+    assert content.keys() >= KEYS | {"online"}
+    assert content["plan"]["mode"] == "online"
+    assert content["counts"] == {
+        "before": {"total": 4052},
+        "predicted": LABELS,
+        "after": {"total": 4052, "categories": LABELS},
+    }
+    proof = content["proof"]
+    assert proof["passed"] is True and "each batch in its own transaction" in proof["algorithm"]
+    assert (proof["rows_before"], proof["rows_after"]) == (282, 282)
+    assert proof["fingerprint_before"] == proof["fingerprint_after"] != "0"
+    assert [check["id"] for check in content["checks"]][: len(CRITERIA)] == CRITERIA
+    assert all(check["passed"] for check in content["checks"])
+    assert {"connect", "apply", "verify"} <= content["timings"].keys()
+    assert_statements(content["statements"])
+    online = content["online"]
+    assert [one["phase"] for one in online["phases"]] == PHASES
+    assert all(one["ms"] > 0 for one in online["phases"]) and online["resumed"] is None
+    assert [(one["phase"], one["got"]) for one in online["lock_tries"]] == [
+        ("expand", True), ("cutover", True),
+    ]  # fmt: skip
+    longest = max(one["waited_ms"] + one["held_ms"] for one in online["lock_tries"])
+    assert content["locked_ms"] == pytest.approx(longest)
+    assert sum(batch["rows"] for batch in online["batches"]) == 282
+    recorded = "SELECT ARRAY[run_id::text, mode, rows::text, fingerprint] FROM runbook.ledger"
+    assert database.value(recorded) == [
+        *(content["run_id"], "online", "4052", proof["fingerprint_after"])
+    ]
+
+
+def assert_statements(statements: list[dict[str, Any]]) -> None:
+    """Hold that each statement has its phase, lock and times."""
+    keys = {"sql", "phase", "lock", "waited_ms", "held_ms", "rows"}
+    assert all(one.keys() >= keys for one in statements)
+    assert list(dict.fromkeys(one["phase"] for one in statements)) == PHASES[1:]
+    for phase in ("expand", "cutover"):
+        (lock,) = (
+            one
+            for one in statements
+            if one["phase"] == phase and one["sql"].startswith("LOCK TABLE")
+        )
+        assert lock["lock"] == "ACCESS EXCLUSIVE" and lock["held_ms"] > 0
+    (batch,) = (one for one in statements if one["rows"] is not None)
+    assert (batch["phase"], batch["rows"], batch["lock"]) == ("backfill", 282, "ROW EXCLUSIVE")
+    (index,) = (one for one in statements if one["phase"] == "index")
+    assert "CONCURRENTLY" in index["sql"] and index["lock"] == "SHARE UPDATE EXCLUSIVE"
+
+
+def test_the_command_migrates_online(sample: Database) -> None:
+    code, content, bundle = told("migrate", sample, "--mode", "online")
+    assert code == 0
+    assert_migrated(content, sample)
+    assert told("migrate", sample)[1]["outcome"] == "already-applied"
+    assert told("verify", sample)[0] == 0
+    plan = (bundle / "plan.sql").read_text("utf-8")
+    squeezed = " ".join(plan.split())
+    for one in content["statements"]:
+        if one["phase"] != "backfill":
+            assert " ".join(one["sql"].split()) in squeezed
+
+
+def test_bare_papermill_migrates_online(sample_newest: Database, tmp_path: Path) -> None:
+    content = by_papermill("migrate", sample_newest, tmp_path, "-p", "mode", "online")
+    assert_migrated(content, sample_newest)
+
+
+@pytest.mark.parametrize(("budget_ms", "mode"), [(1, "online"), (1000, "atomic")])
+def test_auto_goes_online_above_the_lock_budget(
+    budget_ms: int, mode: str, sample_newest: Database
+) -> None:
+    budget = ("--lock-budget-ms", str(budget_ms))
+    code, review, bundle = told("review", sample_newest, *budget)
+    assert (code, review["plan"]["mode"]) == (0, mode)
+    page = (bundle / "report.html").read_text("utf-8")
+    for shown in ("Mode", mode, "Estimated time", "Estimated lock"):
+        assert shown in page
+    assert ("cutover" in page) == (mode == "online")
+    approved = review["plan"]["sha256"]
+    code, content, _ = told("migrate", sample_newest, *budget, "--approved-plan", approved)
+    assert (code, content["plan"]["mode"]) == (0, mode)
+    assert content["plan"]["approved"] == approved
+    assert sample_newest.value("SELECT mode FROM runbook.ledger") == mode
+
+
+def test_the_plan_is_printed_phase_by_phase(sample_newest: Database) -> None:
+    given = ("plan", "--database-url", sample_newest.url, "--mode", "online")
+    plan = json.loads(run(*given, "--format", "json").stdout)
+    assert (plan["mode"], len(plan["sha256"])) == ("online", 64)
+    phases = list(dict.fromkeys(one["phase"] for one in plan["statements"]))
+    assert phases == ["expand", "backfill", "index", "cutover"]
+    assert plan["estimated_lock_ms"] > 0 and plan["estimated_ms"] > 0
+    printed = run(*given, "--format", "sql").stdout
+    assert f"-- plan {plan['sha256']}" in printed and "\nCOMMIT;" in printed
+    for phase in phases:
+        assert f"[{phase}, lock: " in printed
+    view = json.loads(run(*given, "--format", "json", "--old-name-view").stdout)
+    assert view["statements"][-1]["phase"] == Phase.CONTRACT
+
+
+def test_the_plan_of_an_unfinished_run_is_the_one_that_it_began_with(
+    sample_newest: Database,
+) -> None:
+    given = ("plan", "--database-url", sample_newest.url, "--format", "json")
+    began = json.loads(run(*given, "--mode", "online").stdout)["sha256"]
+    stop_online(sample_newest)
+    ended = run(*given)
+    assert json.loads(ended.stdout)["sha256"] == began and "unfinished run" in ended.stderr
+    code, content, _ = told("review", sample_newest)
+    assert (code, content["plan"]["sha256"]) == (0, began)
+    code, content, _ = told("migrate", sample_newest, "--mode", "atomic")
+    assert (code, content["outcome"]) == (3, "refused") and "unfinished" in content["message"]
+
+
+def test_a_table_that_cannot_be_locked_is_refused_and_says_who_has_it(
+    sample_newest: Database,
+) -> None:
+    before = logical_state(sample_newest)
+    with sample_newest.connect(application_name="nightly report") as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT FROM enrichment_logs LIMIT 1")
+        code, content, bundle = told(
+            "migrate", sample_newest, "--mode", "online", "--max-wait-ms", "300"
+        )
+    assert (code, content["outcome"]) == (3, "refused")
+    assert "nightly report" in content["message"]
+    tries = content["online"]["lock_tries"]
+    assert tries and not any(one["got"] for one in tries)
+    assert {who["application"] for one in tries for who in one["blockers"]} == {"nightly report"}
+    assert "nightly report" in (bundle / "report.html").read_text("utf-8")
+    assert logical_state(sample_newest) == before
+
+
+# -- rollback -----------------------------------------------------------------------------------
+
+
+def assert_taken_back(content: dict[str, Any], run_id: str) -> None:
+    assert (content["outcome"], content["step"]) == ("succeeded", "rollback")
+    assert run_id in content["message"] and content["run_id"] != run_id
+    (check,) = content["checks"]
+    assert (check["id"], check["passed"]) == ("catalog-as-before", True)
+    phases = {one["phase"] for one in content["statements"]}
+    assert phases == {"expand", "rollback"} and content["plan"]["mode"] == "online"
+
+
+@pytest.mark.parametrize("phase", ["backfill", "cutover"])
+def test_the_command_takes_a_stopped_run_back(phase: str, sample: Database) -> None:
+    before = logical_state(sample)
+    run_id = stop_online(sample, phase)
+    code, content, _ = told("rollback", sample)
+    assert code == 0
+    assert_taken_back(content, run_id)
+    assert logical_state(sample) == before
+    code, content, _ = told("rollback", sample)
+    assert (code, content["outcome"]) == (3, "refused")
+    assert content["message"].startswith(ROLLBACK_REFUSED)
+    code, content, _ = told("migrate", sample, "--mode", "online")
+    assert code == 0 and content["run_id"] != run_id
+
+
+def test_bare_papermill_takes_a_stopped_run_back(sample_newest: Database, tmp_path: Path) -> None:
+    before = logical_state(sample_newest)
+    run_id = stop_online(sample_newest)
+    assert_taken_back(by_papermill("rollback", sample_newest, tmp_path), run_id)
+    assert logical_state(sample_newest) == before
+    again = by_papermill("rollback", sample_newest, tmp_path)
+    assert (again["exit_code"], again["outcome"]) == (3, "refused")
+
+
+def test_an_applied_run_is_not_taken_back(sample_newest: Database) -> None:
+    migrate_online(sample_newest)
+    before = logical_state(sample_newest)
+    code, content, _ = told("rollback", sample_newest)
+    assert (code, content["outcome"]) == (3, "refused")
+    assert "was applied at" in content["message"]
+    assert logical_state(sample_newest) == before
+
+
+def test_a_run_at_work_is_not_taken_back(sample_newest: Database) -> None:
+    def roll_back() -> None:
+        code, content, _ = told("rollback", sample_newest)
+        assert (code, content["outcome"]) == (3, "refused")
+        assert "Another run is at work" in content["message"]
+        assert content["remedy"].startswith("Nothing was changed")
+
+    with at("index", "begins", roll_back) as tell:
+        assert migrate_online(sample_newest, tell=tell).proof.passed
+
+
+def test_a_run_that_something_depends_on_is_not_taken_back(sample_newest: Database) -> None:
+    run_id = stop_online(sample_newest)
+    sample_newest.execute("CREATE VIEW early AS SELECT category FROM enrichment_logs")
+    before = logical_state(sample_newest)
+    code, content, _ = told("rollback", sample_newest)
+    assert (code, content["outcome"]) == (5, "rolled-back")
+    assert "early" in content["message"] and "Nothing was taken back" in content["remedy"]
+    assert logical_state(sample_newest) == before
+    sample_newest.execute("DROP VIEW early")
+    code, content, _ = told("migrate", sample_newest)
+    assert (code, content["run_id"]) == (0, run_id)
