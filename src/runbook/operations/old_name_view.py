@@ -3,8 +3,8 @@
 It has the columns of before, and whoever could use the table can use it. It reads and writes with
 the rights of whoever uses it (`security_invoker`; docs, CREATE VIEW), so that policies hold and a
 right that is taken away later is gone here, too. That asks for SELECT on every column of the table:
-where a role has rights on columns only, the view goes by its own rights instead. A column that is
-left out of an INSERT gets the table's default: the view has none of its own (docs, ALTER VIEW).
+where a role has rights on columns only, the view goes by its own rights instead. Its columns have
+the table's defaults, for who looks them up in the catalog.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,10 @@ def _goes_by_own_rights(scope: Scope) -> bool:
 
 
 def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
-    """Yield what makes the view of the renamed table, and what removes it later."""
+    """Yield what makes the view of the renamed table, and what removes it later.
+
+    They come before a sequence of the table takes its new name: a default names it by the old one.
+    """
     view = sql.name(scope.schema, scope.table_name)
     drop = sql.render("DROP VIEW {view}", view=view)
     yield scope.statement(
@@ -53,6 +56,19 @@ def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
         lock=Lock.NONE,
         undo=drop,
     )
+    for column in scope.table.columns:
+        if column.default is not None and not column.generated:
+            yield scope.statement(
+                sql.render(
+                    "ALTER VIEW {view} ALTER COLUMN {column} SET DEFAULT {default}",
+                    view=view,
+                    column=column.name,
+                    # As PostgreSQL itself prints it, with every name qualified.
+                    default=sql.raw(column.default),
+                ),
+                f"Give it the default of {column.name}",
+                lock=Lock.NONE,
+            )
     if scope.table.owner != scope.catalog.server.user:
         yield scope.statement(
             sql.render("ALTER VIEW {view} OWNER TO {owner}", view=view, owner=scope.table.owner),

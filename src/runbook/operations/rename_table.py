@@ -110,6 +110,8 @@ class RenameTable(Operation):
                 before=before,
             ),
         )
+        if scope.old_name_view:
+            yield from view_statements(scope, after)
         for dependent in _dependents(scope.table, before, after):
             template, lock = _RENAMES[dependent.kind]
             yield scope.statement(
@@ -118,8 +120,6 @@ class RenameTable(Operation):
                 lock=lock,
                 undo=_rename(template, scope.schema, after, dependent.after, dependent.before),
             )
-        if scope.old_name_view:
-            yield from view_statements(scope, after)
 
     def online_statements(self, scope: Scope) -> Iterator[Statement]:
         return in_phase(Phase.CUTOVER, self.statements(scope))

@@ -71,7 +71,13 @@ def find(
 
 def holds_password(url: str) -> bool:
     """Return whether a URL or connection string has a password in it; a mistyped one counts."""
-    return any(_of_value(url).secrets) or bool(re.search(r":[^:@/\s]+@", url))
+    place, _, query = url.partition("?")
+    settings = (setting.partition("=") for setting in query.split("&"))
+    return (
+        bool(re.search(r"//[^/@:]*:[^@]+@", place))
+        or ("://" not in url and bool(_SETTING.search(url)))
+        or any(value and unquote(name).lower() in SECRET_KEYWORDS for name, _, value in settings)
+    )
 
 
 def _of_value(text: str) -> Known:
