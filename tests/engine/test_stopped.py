@@ -21,7 +21,8 @@ from tests.engine.running import (
     kernel_of,
     start,
 )
-from tests.notebook.papermilling import bundles, manifest
+from tests.migrating import stop_online
+from tests.notebook.papermilling import bundles, manifest, notebook, papermill, with_cell
 
 RESUME = "Run again to resume, or `runbook rollback` to take it back"
 
@@ -152,3 +153,48 @@ def test_a_run_that_is_resumed_and_stopped_again_keeps_its_id(
     assert ids[0] == ids[1]
     assert content["online"]["resumed"]["phase"] == "index"
     assert_resumed(content, sample_newest, tmp_path)
+
+
+KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+
+
+def struck(step: str, before: str, database: Database, folder: Path) -> dict[str, Any]:
+    """Run a step whose kernel is killed before a cell; return the manifest of its bundle."""
+    source = with_cell(notebook(step), before, KILL, folder / "struck.ipynb")
+    known = set(bundles(folder))
+    url = {"DATABASE_URL": database.url}
+    given = ("-p", "watch_s", "0") if step == "contract" else ()
+    code = papermill(source, *given, cwd=folder, env=url).returncode
+    (bundle,) = set(bundles(folder)) - known
+    content = manifest(bundle)
+    assert content["exit_code"] == code
+    return content
+
+
+def test_what_is_said_of_a_rollback_that_is_killed_is_true(
+    sample_newest: Database, tmp_path: Path
+) -> None:
+    stop_online(sample_newest)
+    content = struck("rollback", "rollback", sample_newest, tmp_path)
+    assert content["outcome"] == "error" and "had only read" in content["remedy"]
+    content = struck("rollback", "result", sample_newest, tmp_path)
+    assert (content["outcome"], content["exit_code"]) == ("check-failed", 4)
+    assert content["remedy"].startswith("The run is taken back")
+    assert {one["phase"] for one in content["statements"]} == {"expand", "rollback"}
+    status = run("status", "--database-url", sample_newest.url, "--json")
+    assert json.loads(status.stdout)["state"] == "not begun"
+
+
+def test_what_is_said_of_a_contraction_that_is_killed_is_true(
+    sample_newest: Database, tmp_path: Path
+) -> None:
+    migrated = run("migrate", "--database-url", sample_newest.url, "--old-name-view", cwd=tmp_path)
+    assert migrated.returncode == 0, migrated.stderr
+    status = json.loads(run("status", "--database-url", sample_newest.url, "--json").stdout)
+    assert status["has_view"] is True and "`runbook contract`" in status["next"]
+    content = struck("contract", "contract", sample_newest, tmp_path)
+    assert content["outcome"] == "error" and "had only read" in content["remedy"]
+    content = struck("contract", "result", sample_newest, tmp_path)
+    assert (content["outcome"], content["exit_code"]) == ("check-failed", 4)
+    assert content["remedy"].startswith("The view is removed.")
+    assert sample_newest.value("SELECT to_regclass('enrichment_logs') IS NULL")

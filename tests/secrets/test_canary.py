@@ -196,6 +196,7 @@ connection = run.open()
 given = conninfo_to_dict(run.target.conninfo)
 secret = given.get("password") or connection.pgconn.password.decode()
 print(secret, file=sys.stderr)
+run._tell(secret)
 logging.getLogger().error("secret is %s", secret)
 os.write(1, secret.encode())
 for text in (secret, repr(secret), json.dumps({"a": secret}), html.escape(repr(secret)),
@@ -213,8 +214,55 @@ def shouted(case: Case, url: str) -> subprocess.CompletedProcess[str]:
     return failed(papermill(case, url, with_cell(notebook("migrate"), "apply", SHOUT, nb(case))))
 
 
+def online_and_contracted(case: Case, url: str) -> subprocess.CompletedProcess[str]:
+    given = ("--mode", "online", "--old-name-view", "--debug")
+    return joined(
+        succeeded(runbook(case, url, "migrate", *given)),
+        succeeded(runbook(case, url, "contract", "--watch-s", "0", "--json")),
+    )
+
+
+STOPPING = """
+def strike(text, tell=run._tell):
+    tell(text)
+    if text == "index: begins":
+        raise KeyboardInterrupt
+
+run._tell = strike
+"""
+
+
+def stopped(case: Case, url: str) -> subprocess.CompletedProcess[str]:
+    """A run that is interrupted midway, and what is then said of it."""
+    source = with_cell(notebook("migrate"), "apply", STOPPING, nb(case))
+    named = ("-p", "database_url", url, "-p", "mode", "online")
+    return joined(
+        failed(papermill(case, url, source, *named), 6),
+        succeeded(runbook(case, url, "status", "--json", "--debug")),
+    )
+
+
+def stopped_and_resumed(case: Case, url: str) -> subprocess.CompletedProcess[str]:
+    return joined(stopped(case, url), succeeded(runbook(case, url, "migrate", "--json")))
+
+
+def stopped_and_taken_back(case: Case, url: str) -> subprocess.CompletedProcess[str]:
+    return joined(
+        stopped(case, url),
+        succeeded(papermill(case, url, notebook("rollback"))),
+        failed(runbook(case, url, "rollback", "--debug"), 3),
+    )
+
+
 RUNS: list[Run] = [review, migrate, bare_migrate, verify_refused, rolled_back,
-                   refused_by_the_server, misspelt, killed, verbose, shouted]  # fmt: skip
+                   refused_by_the_server, misspelt, killed, verbose, shouted,
+                   online_and_contracted, stopped_and_resumed, stopped_and_taken_back]  # fmt: skip
+
+
+def joined(*ended: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Return several commands as one that said all that they did."""
+    out, err = ("".join(one.stdout for one in ended), "".join(one.stderr for one in ended))
+    return subprocess.CompletedProcess([], ended[-1].returncode, out, err)
 
 
 def nb(case: Case) -> Path:
@@ -304,10 +352,16 @@ def assert_nowhere(case: Case, ended: subprocess.CompletedProcess[str]) -> None:
     for path in paths:
         assert traces(path.read_bytes(), case.password) == [], path
     with case.connect() as connection:
-        there = connection.execute("SELECT to_regclass('runbook.ledger') IS NOT NULL").fetchone()
-        if there == (True,):
-            rows = connection.execute("SELECT l::text FROM runbook.ledger l").fetchall()
-            assert rows and traces(repr(rows).encode(), case.password) == []
+        tables = connection.execute(
+            "SELECT oid::regclass::text FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = to_regnamespace('runbook')"
+        ).fetchall()
+        rows = [
+            row
+            for (table,) in tables
+            for row in connection.execute(f"SELECT t::text FROM {table} t".encode()).fetchall()
+        ]
+        assert bool(rows) == bool(tables) and traces(repr(rows).encode(), case.password) == []
 
 
 @pytest.fixture(scope="module")
@@ -354,7 +408,7 @@ def combinations() -> Iterator[tuple[str, Callable[[Case], str], Run]]:
 
 COMBINATIONS = list(combinations())
 
-IN_SUITE = 40
+IN_SUITE = 52
 """How many of them run in every suite, spread over all; `make soak` runs the others."""
 
 
