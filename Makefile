@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ROWS   ?= 1000000
 PG     ?=
+MODE   ?=
+ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench soak lab lock clean
@@ -34,8 +36,8 @@ format: $(VENV)/installed ## Put the code into its format
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
 
-bench: $(VENV)/installed ## Measure against the plan's own SQL (ROWS=1000000 PG=15|16|18)
-	$(BIN)/python -m bench --rows $(ROWS) $(if $(PG),--pg $(PG))
+bench: $(VENV)/installed ## Measure against the plan's own SQL (ROWS=1000000 PG=15|16|18 MODE=atomic|online)
+	$(BIN)/python -m bench --rows $(ROWS) $(if $(PG),--pg $(PG)) $(if $(MODE),--mode $(MODE)) $(ARGS)
 
 soak: $(VENV)/installed ## Run the tests that take too long for every change
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak $(ARGS)

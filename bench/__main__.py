@@ -1,160 +1,149 @@
 """The command `python -m bench`: the runbook against the plan's own SQL on the same rows."""
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
-import psycopg
-
-from bench import table
+from bench import bounds, table
+from bench.application import ApplicationFailed
 from bench.contest import ContestantFailed, Measured, run_plan_sql, run_runbook
-from bench.database import SETTINGS, TEMPLATE, Databases, temporary_server
-from runbook import __version__
+from bench.database import TEMPLATE, Databases, temporary_server
+from bench.results import Setup, save
+from bench.way import MODES, Way
 from runbook.errors import RunbookError
 
-RESULTS = Path(__file__).with_name("results")
-
-BOUNDS_FROM_ROWS = 1_000_000
-"""Below this, fixed costs such as Python's start decide, and the bounds mean nothing."""
-
-LEAST_TIME_RATIO = 8.0
-MOST_HEAP_GROWTH = 0.10
-MOST_MEMORY_GROWTH = 0.10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What both contestants were given."""
-
-    rows: int
-    share: float | None
-    """The part of the rows that is ENRICHED; None for the real table's."""
-    server_version: str
+ROWS = 1_000_000
+JOBS = 2
+WRITERS = 240.0
 
 
 def main() -> int:
     """Run the benchmark; return 1 if end states differ or a bound is missed."""
     arguments = _arguments()
+    way = Way(mode=arguments.mode, jobs=arguments.jobs or 1, writers=arguments.writers or 0)
     try:
         with temporary_server(arguments.pg) as (databases, programs):
             version = databases.one("postgres", "SELECT current_setting('server_version')")
             _say(f"PostgreSQL {version} from {programs}")
-            if arguments.memory:
-                return _memory(databases, arguments.rows)
-            setup = Setup(rows=arguments.rows, share=arguments.share, server_version=version)
+            setup = Setup(
+                rows=arguments.rows, share=arguments.share, server_version=version, way=way
+            )
+            if arguments.scale:
+                return _scale(databases, setup)
             return _contest(databases, programs, setup)
-    except (ContestantFailed, RunbookError) as error:
+    except (ApplicationFailed, ContestantFailed, RunbookError) as error:
         _say(str(error))
         return 1
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=None, help="default 1,000,000")
+    parser.add_argument("--rows", type=int, default=ROWS, help=f"default {ROWS:,}")
     parser.add_argument("--pg", type=int, choices=(15, 16, 18), help="PostgreSQL's major version")
     parser.add_argument("--share", type=float, help="part of the rows that is ENRICHED")
+    parser.add_argument("--mode", choices=MODES, help="default atomic, with --scale online")
+    parser.add_argument("--jobs", type=int, help=f"online: backfill in so many; default {JOBS}")
     parser.add_argument(
-        "--memory",
+        "--writers",
+        type=float,
+        nargs="?",
+        const=WRITERS,
+        metavar="RATE",
+        help="online: have an application write meanwhile, so many transactions a second "
+        f"({WRITERS:g} without RATE)",
+    )
+    parser.add_argument(
+        "--scale",
         action="store_true",
-        help="only compare the client's peak memory at ROWS (default 20,000) and ten times as many",
+        help="only compare the runbook's time and memory at a tenth of ROWS and at ROWS",
     )
     arguments = parser.parse_args()
-    arguments.rows = arguments.rows or (20_000 if arguments.memory else 1_000_000)
-    if arguments.rows < 1 or not 0 <= (arguments.share or 0) <= 1:
-        parser.error("--rows must be positive, and --share between 0 and 1")
+    if arguments.rows < 10 or not 0 <= (arguments.share or 0) <= 1:
+        parser.error("--rows must be 10 or more, and --share between 0 and 1")
+    arguments.mode = arguments.mode or ("online" if arguments.scale else "atomic")
+    if arguments.mode == "atomic" and (arguments.jobs or arguments.writers):
+        parser.error("--jobs and --writers are for --mode online")
+    if arguments.mode == "online":
+        arguments.jobs = arguments.jobs or JOBS
     return arguments
 
 
 def _contest(databases: Databases, programs: Path, setup: Setup) -> int:
-    """Run both contestants on the same rows, and print and keep what they took."""
+    """Run both contestants on the same rows, and print and keep what they took.
+
+    The plan's SQL runs on an idle table: it would lock an application out.
+    """
     _say(f"loading {setup.rows:,} rows …")
     databases.make_template(setup.rows, setup.share)
     _say("running the plan's SQL by psql …")
     plan = run_plan_sql(databases, programs)
-    _say("running the runbook, with proof and checks …")
-    runbook = run_runbook(databases)
-    print(f"\n{setup.rows:,} rows on PostgreSQL {setup.server_version}\n")
+    _say(f"running the runbook ({_said(setup.way)}), with proof and checks …")
+    runbook = run_runbook(databases, setup.way)
+    print(f"\n{setup.rows:,} rows on PostgreSQL {setup.server_version}, {_said(setup.way)}\n")
     print(table.comparison(plan, runbook))
     print(f"\nwhere the runbook's time went\n\n{table.profile(runbook)}\n")
-    misses = [] if plan.categories == runbook.categories else ["the categories differ"]
-    counts = ", ".join(f"{label} {n:,}" for label, n in runbook.categories.items())
-    print(f"categories: {counts}: {'DIFFERENT' if misses else 'the same'} in both")
-    misses += _missed_bounds(plan, runbook, setup)
-    _save(plan, runbook, setup, misses)
-    return 1 if misses else 0
-
-
-def _missed_bounds(plan: Measured, runbook: Measured, setup: Setup) -> list[str]:
-    """Print how the bounds were kept; return those that were not."""
-    if setup.rows < BOUNDS_FROM_ROWS or setup.share is not None:
-        print(
-            f"bounds: not applied; they hold from {BOUNDS_FROM_ROWS:,} rows, "
-            "in the real table's shares (without --share)"
-        )
-        return []
-    ratio = plan.database_s / runbook.database_s
-    bounds = {
-        f"time ratio {ratio:.1f} ≥ {LEAST_TIME_RATIO:.0f}": ratio >= LEAST_TIME_RATIO,
-        f"heap growth {runbook.heap_growth:.1%} ≤ {MOST_HEAP_GROWTH:.0%}": (
-            runbook.heap_growth <= MOST_HEAP_GROWTH
-        ),
-    }
-    for bound, kept in bounds.items():
-        print(f"bound: {bound}: {'kept' if kept else 'MISSED'}")
-    return [bound for bound, kept in bounds.items() if not kept]
-
-
-def _memory(databases: Databases, rows: int) -> int:
-    """Compare the client's peak memory at `rows` and at ten times as many."""
-    peaks: list[int] = []
-    for count in (rows, 10 * rows):
-        databases.make_template(count, None)
-        measured = run_runbook(databases)
-        assert measured.client_peak_bytes is not None
-        peaks.append(measured.client_peak_bytes)
-        print(f"{count:>12,} rows: client's peak memory {table.mb(peaks[-1])}")
-        databases.drop("runbook")
-        databases.drop(TEMPLATE)
-    growth = peaks[1] / peaks[0] - 1
-    kept = growth <= MOST_MEMORY_GROWTH
-    print(f"bound: growth {growth:+.1%} ≤ {MOST_MEMORY_GROWTH:.0%}: {'kept' if kept else 'MISSED'}")
-    return 0 if kept else 1
-
-
-def _save(plan: Measured, runbook: Measured, setup: Setup, misses: list[str]) -> None:
-    """Keep the figures as JSON, with what they depend on."""
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    content = {
-        "at": moment,
-        "setup": asdict(setup),
-        "versions": {
-            "runbook": __version__,
-            "python": platform.python_version(),
-            "psycopg": psycopg.__version__,
-        },
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "load": os.getloadavg(),
-        },
-        "settings": dict(SETTINGS),
+    for part in table.online(runbook):
+        print(f"{part}\n")
+    misses = _compared(plan, runbook) + _missed(plan, runbook, setup)
+    figures = {
         "time_ratio": plan.database_s / runbook.database_s,
         "wal_ratio": runbook.wal_bytes / plan.wal_bytes,
-        "misses": misses,
         "plan_sql": asdict(plan),
         "runbook": asdict(runbook),
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{moment}-pg{setup.server_version.partition('.')[0]}-{setup.rows}.json"
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    print(f"kept in {path.relative_to(RESULTS.parents[1])}")
+    save(setup, figures, misses)
+    return 1 if misses else 0
+
+
+def _said(way: Way) -> str:
+    """Return how the runbook migrates, in words."""
+    if way.mode == "atomic":
+        return "atomic"
+    jobs = "1 job" if way.jobs == 1 else f"{way.jobs} jobs"
+    what = f"{way.writers:g} transactions a second" if way.writers else "nobody"
+    return f"online, {jobs}, {what} meanwhile"
+
+
+def _compared(plan: Measured, runbook: Measured) -> list[str]:
+    """Print both end states; return what differs. An application that wrote has its own."""
+    counts = ", ".join(f"{label} {n:,}" for label, n in runbook.categories.items())
+    if runbook.application:
+        print(f"categories: {counts}")
+        return []
+    differs = plan.categories != runbook.categories
+    print(f"categories: {counts}: {'DIFFERENT' if differs else 'the same'} in both")
+    return ["the categories differ"] if differs else []
+
+
+def _missed(plan: Measured, runbook: Measured, setup: Setup) -> list[str]:
+    """Print how the bounds were kept; return those that were not."""
+    found = bounds.of_application(runbook)
+    if setup.rows >= bounds.FROM_ROWS and setup.share is None:
+        found = chain(bounds.of_contest(plan, runbook, setup.way), found)
+    else:
+        print(
+            f"bounds on ratios: not applied; they hold from {bounds.FROM_ROWS:,} rows, "
+            "in the real table's shares (without --share)"
+        )
+    return bounds.told(found)
+
+
+def _scale(databases: Databases, setup: Setup) -> int:
+    """Compare the runbook's time and peak memory at a tenth of the rows and at all of them."""
+    measured: list[Measured] = []
+    for rows in (setup.rows // 10, setup.rows):
+        _say(f"running the runbook ({_said(setup.way)}) on {rows:,} rows …")
+        databases.make_template(rows, setup.share)
+        measured.append(run_runbook(databases, setup.way))
+        databases.drop("runbook")
+        databases.drop(TEMPLATE)
+    print(table.scale([setup.rows // 10, setup.rows], measured))
+    misses = bounds.told(bounds.of_scale(*measured))
+    save(setup, {"scale": [asdict(one) for one in measured]}, misses)
+    return 1 if misses else 0
 
 
 def _say(message: str) -> None:

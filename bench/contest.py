@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.application import writing
 from bench.database import Databases, Sizes
+from bench.way import Way
 
 PLAN_SQL = Path(__file__).with_name("plan.sql")
 PLAN_VERIFICATION = Path(__file__).with_name("plan_verification.sql")
@@ -31,10 +33,12 @@ class Measured:
     database_s: float
     """The database's part: without the client's start and imports."""
     proof_s: float
-    """What of it were the scans for the proof, which the plan's SQL does without."""
+    """What of it were the scans for the proof, which the plan's SQL does without; 0 online, where
+    each batch proves itself."""
     locked_s: float
-    """How long the table was locked exclusively."""
+    """The longest that a lock could block the application."""
     wal_bytes: int
+    """Of the whole server: what an application wrote meanwhile is among it."""
     before: Sizes
     after: Sizes
     client_peak_bytes: int | None
@@ -42,6 +46,8 @@ class Measured:
     categories: dict[str, int]
     profile: dict[str, Any] = field(default_factory=dict)
     """What the runbook says of its own steps; empty for the plan's SQL."""
+    application: dict[str, Any] = field(default_factory=dict)
+    """What came of the application's writes; empty where none wrote."""
 
     @property
     def unproved_s(self) -> float:
@@ -70,6 +76,17 @@ class _Ended:
     cpu_s: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What a contestant says of itself; the fields are those of `Measured`."""
+
+    database_s: float
+    locked_s: float
+    client_peak_bytes: int | None
+    proof_s: float = 0.0
+    profile: dict[str, Any] = field(default_factory=dict)
+
+
 def run_plan_sql(databases: Databases, programs: Path) -> Measured:
     """Run the plan's SQL by psql in one transaction, then its verification queries.
 
@@ -91,51 +108,71 @@ def run_plan_sql(databases: Databases, programs: Path) -> Measured:
         f"--file={PLAN_VERIFICATION}",
         f"--command={peak}",
     ]
-    return _measure(databases, "plan_sql", command)
+    return _measure(databases, "plan_sql", command, _told_by_psql)
 
 
-def run_runbook(databases: Databases, name: str = "runbook") -> Measured:
-    """Run the runbook's database work. Raises `ContestantFailed` if it or a check of it fails."""
-    command = [sys.executable, "-m", "bench.worker", databases.conninfo(name)]
-    return _measure(databases, name, command)
+def run_runbook(databases: Databases, way: Way) -> Measured:
+    """Run the runbook's database work, beside an application where one shall write.
+
+    Raises `ContestantFailed` if it or a check of it fails.
+    """
+    conninfo = databases.conninfo("runbook")
+    command = [sys.executable, "-m", "bench.worker", conninfo]
+    command += [f"--mode={way.mode}", f"--jobs={way.jobs}"]
+    return _measure(databases, "runbook", command, _told_by_worker, writers=way.writers)
 
 
-def _measure(databases: Databases, name: str, command: Sequence[str | Path]) -> Measured:
-    """Make a copy, run the command on it, and measure."""
+def _measure(
+    databases: Databases,
+    name: str,
+    command: Sequence[str | Path],
+    read: Callable[[_Ended], _Told],
+    *,
+    writers: float = 0,
+) -> Measured:
+    """Make a copy, run the command on it, and measure; `read` reads what it printed."""
     databases.copy(name)
     before, wal_before = databases.sizes(name, "enrichment_logs"), databases.wal_position()
-    ended = _run(command)
+    with writing(databases.conninfo(name), writers) as application:
+        ended = _run(command)
     wal_after, after = databases.wal_position(), databases.sizes(name, "llama_logs")
-    profile: dict[str, Any] = {}
-    if name == "plan_sql":
-        found = re.search(r"VmHWM:\s+(\d+) kB", ended.output)
-        peak = int(found[1]) * 1024 if found else None
-        database_s = ended.seconds
-        committed = re.search(r"committed ([0-9.]+)", ended.output)
-        assert committed is not None
-        locked_s = float(committed[1]) - ended.started_at
-    else:
-        profile = json.loads(ended.output)
-        if profile["failed"]:
-            raise ContestantFailed(f"These checks failed: {', '.join(profile['failed'])}.")
-        peak, locked_s = profile["peak_bytes"], profile["locked_ms"] / 1000
-        database_s = sum(profile["timings_ms"].values()) / 1000
     return Measured(
         name=name,
         seconds=ended.seconds,
-        database_s=database_s,
-        proof_s=sum(
-            one["duration_ms"] / 1000
-            for one in profile.get("statements", [])
-            if one["title"].startswith("Count and fingerprint")
-        ),
-        locked_s=locked_s,
         wal_bytes=wal_after - wal_before,
         before=before,
         after=after,
-        client_peak_bytes=peak,
         client_cpu_s=ended.cpu_s,
         categories=databases.categories(name),
+        application=application,
+        **vars(read(ended)),
+    )
+
+
+def _told_by_psql(ended: _Ended) -> _Told:
+    peak = re.search(r"VmHWM:\s+(\d+) kB", ended.output)
+    committed = re.search(r"committed ([0-9.]+)", ended.output)
+    assert committed is not None
+    return _Told(
+        database_s=ended.seconds,
+        locked_s=float(committed[1]) - ended.started_at,
+        client_peak_bytes=int(peak[1]) * 1024 if peak else None,
+    )
+
+
+def _told_by_worker(ended: _Ended) -> _Told:
+    profile = json.loads(ended.output)
+    if profile["failed"]:
+        raise ContestantFailed(f"These checks failed: {', '.join(profile['failed'])}.")
+    return _Told(
+        database_s=sum(profile["timings_ms"].values()) / 1000,
+        locked_s=profile["locked_ms"] / 1000,
+        client_peak_bytes=profile["peak_bytes"],
+        proof_s=sum(
+            one["duration_ms"] / 1000
+            for one in profile["statements"]
+            if one["title"].startswith("Count and fingerprint")
+        ),
         profile=profile,
     )
 

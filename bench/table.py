@@ -1,90 +1,111 @@
 """What the benchmark prints: figures with units, ratios, and where the runbook's time went."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from bench.contest import Measured
 
+Line = tuple[str, ...]
+
 
 def comparison(plan: Measured, runbook: Measured) -> str:
     """Return both contestants side by side, with the ratios."""
-    return "\n".join(
-        _aligned(
-            [
-                ("", "plan's SQL", "runbook", "ratio"),
-                (
-                    "database work",
-                    _s(plan.database_s),
-                    _s(runbook.database_s),
-                    f"{plan.database_s / runbook.database_s:.1f} × faster",
-                ),
-                (
-                    "  without the proof",
-                    _s(plan.unproved_s),
-                    _s(runbook.unproved_s),
-                    f"{plan.unproved_s / runbook.unproved_s:.1f} × faster",
-                ),
-                (
-                    "time, whole process",
-                    _s(plan.seconds),
-                    _s(runbook.seconds),
-                    f"{plan.seconds / runbook.seconds:.1f} × faster",
-                ),
-                (
-                    "exclusive lock held",
-                    _s(plan.locked_s),
-                    _s(runbook.locked_s),
-                    f"{plan.locked_s / runbook.locked_s:.1f} × shorter",
-                ),
-                (
-                    "WAL",
-                    mb(plan.wal_bytes),
-                    mb(runbook.wal_bytes),
-                    f"{runbook.wal_bytes / plan.wal_bytes:.2f} of the plan's",
-                ),
-                ("heap before", mb(plan.before.heap_bytes), mb(runbook.before.heap_bytes), ""),
-                ("heap after", mb(plan.after.heap_bytes), mb(runbook.after.heap_bytes), ""),
-                _growth("heap growth", plan.heap_growth, runbook.heap_growth),
-                (
-                    "indexes before",
-                    mb(plan.before.index_bytes),
-                    mb(runbook.before.index_bytes),
-                    "",
-                ),
-                ("indexes after", mb(plan.after.index_bytes), mb(runbook.after.index_bytes), ""),
-                _growth("index growth", plan.index_growth, runbook.index_growth),
-                (
-                    "client's peak memory",
-                    mb(plan.client_peak_bytes),
-                    mb(runbook.client_peak_bytes),
-                    "",
-                ),
-                ("client's CPU time", _s(plan.client_cpu_s), _s(runbook.client_cpu_s), ""),
-            ]
-        )
-    )
+    both = (plan, runbook)
+
+    def line(title: str, shown: Callable[[Measured], str], ratio: str = "") -> Line:
+        return (title, *(shown(one) for one in both), ratio)
+
+    def faster(title: str, seconds: Callable[[Measured], float], word: str = "faster") -> Line:
+        ratio = seconds(plan) / seconds(runbook)
+        shown = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.1f}"
+        return line(title, lambda one: _s(seconds(one)), f"{shown} × {word}")
+
+    wal = f"{runbook.wal_bytes / plan.wal_bytes:.2f} of the plan's"
+    lines = [
+        ("", "plan's SQL", "runbook", "ratio"),
+        faster("database work", lambda one: one.database_s),
+        faster("  without the proof", lambda one: one.unproved_s),
+        faster("time, whole process", lambda one: one.seconds),
+        faster("longest lock", lambda one: one.locked_s, "shorter"),
+        line("WAL", lambda one: mb(one.wal_bytes), wal),
+        line("heap before", lambda one: mb(one.before.heap_bytes)),
+        line("heap after", lambda one: mb(one.after.heap_bytes)),
+        line("heap growth", lambda one: f"{one.heap_growth:+.1%}"),
+        line("indexes before", lambda one: mb(one.before.index_bytes)),
+        line("indexes after", lambda one: mb(one.after.index_bytes)),
+        line("index growth", lambda one: f"{one.index_growth:+.1%}"),
+        line("client's peak memory", lambda one: mb(one.client_peak_bytes)),
+        line("client's CPU time", lambda one: _s(one.client_cpu_s)),
+    ]
+    if not runbook.proof_s:  # online: a part of every batch, and not to be told from it
+        del lines[2]
+    return "\n".join(_aligned(lines))
 
 
 def profile(runbook: Measured) -> str:
-    """Return the runbook's steps and statements with the time that each took."""
+    """Return the runbook's steps, and statements or phases, with the time that each took."""
     steps: dict[str, float] = runbook.profile["timings_ms"]
-    statements: list[dict[str, Any]] = runbook.profile["statements"]
-    lines: list[tuple[str, str, str]] = []
+    lines: list[Line] = []
     for step, took_ms in steps.items():
-        lines.append((step, _s(took_ms / 1000), _share(took_ms / 1000, runbook.seconds)))
+        lines.append(_part(step, took_ms, runbook))
         if step == "apply":
-            known = 0.0
-            for one in statements:
-                known += one["duration_ms"]
-                if one["duration_ms"] >= 10:
-                    seconds = one["duration_ms"] / 1000
-                    lines.append(
-                        (f"  {one['title']}", _s(seconds), _share(seconds, runbook.seconds))
-                    )
-            rest = (took_ms - known) / 1000
-            lines.append(("  ledger, commit and the rest", _s(rest), _share(rest, runbook.seconds)))
-    start = runbook.seconds - sum(steps.values()) / 1000
-    lines.append(("Python's start and imports", _s(start), _share(start, runbook.seconds)))
+            parts = _parts(runbook)
+            lines += [_part(f"  {title}", ms, runbook) for title, ms in parts if ms >= 10]
+            rest = took_ms - sum(ms for _, ms in parts)
+            lines.append(_part("  ledger, commit and the rest", rest, runbook))
+    start = runbook.seconds * 1000 - sum(steps.values())
+    lines.append(_part("Python's start and imports", start, runbook))
+    return "\n".join(_aligned(lines))
+
+
+def _parts(runbook: Measured) -> list[tuple[str, float]]:
+    """Return the parts of the change with their milliseconds: statements, or online, where several
+    run at once, phases."""
+    online = runbook.profile["online"]
+    if online:
+        return [(one["phase"], one["ms"]) for one in online["phases"]]
+    return [(one["title"], one["duration_ms"]) for one in runbook.profile["statements"]]
+
+
+def online(runbook: Measured) -> Iterator[str]:
+    """Yield, of an online run, the course of its backfill and what the application noticed."""
+    told = runbook.profile["online"]
+    if told:
+        yield "\n".join(_aligned(_backfill(told)))
+    if runbook.application:
+        yield "\n".join(_aligned(_application(runbook.application, told)))
+
+
+def _backfill(told: dict[str, Any]) -> Iterator[Line]:
+    batches: list[dict[str, Any]] = told["batches"]
+    count, rows = (sum(one[name] for one in batches) for name in ("batches", "rows"))
+    seconds = max((one["ended_s"] for one in batches), default=0.0)
+    yield ("backfill", _s(seconds))
+    yield ("batches", f"{count:,}")
+    yield ("longest batch", f"{max((one['longest_ms'] for one in batches), default=0.0):,.1f} ms")
+    yield ("rows updated and proved", f"{rows:,}")
+    yield ("rows a second", f"{rows / seconds if seconds else 0:,.0f}")
+    yield ("tries for a lock", f"{len(told['lock_tries']):,}")
+
+
+def _application(application: dict[str, Any], told: dict[str, Any]) -> Iterator[Line]:
+    yield ("application: transactions", f"{application['transactions']:,}")
+    yield ("transactions a second", f"{application['per_second']:,.1f}")
+    for name in ("longest", "p99", "median"):
+        yield (f"{name} transaction", f"{application[f'{name}_ms']:,.1f} ms")
+    yield ("longest wait for a lock, as seen", f"{told['longest_block_ms']:,.1f} ms")
+    yield ("failed", f"{application['failed']:,}")
+    yield ("rows written, and looked for afterwards", f"{application['written']:,}")
+    yield ("lost", f"{application['lost']:,}")
+
+
+def scale(rows: Sequence[int], measured: Sequence[Measured]) -> str:
+    """Return runs on different numbers of rows below each other."""
+    lines: list[Line] = [("rows", "database work", "longest lock", "client's peak memory")]
+    lines += [
+        (f"{count:,}", _s(one.database_s), _s(one.locked_s), mb(one.client_peak_bytes))
+        for count, one in zip(rows, measured, strict=True)
+    ]
     return "\n".join(_aligned(lines))
 
 
@@ -93,19 +114,17 @@ def mb(count: int | None) -> str:
     return "not known" if count is None else f"{count / 1e6:,.1f} MB"
 
 
-def _growth(title: str, plan: float, runbook: float) -> tuple[str, str, str, str]:
-    return (title, f"{plan:+.1%}", f"{runbook:+.1%}", "")
+def _part(title: str, took_ms: float, runbook: Measured) -> Line:
+    seconds = took_ms / 1000
+    return (title, _s(seconds), f"{seconds / runbook.seconds:.1%}")
 
 
 def _s(seconds: float) -> str:
-    return f"{seconds:,.2f} s"
+    """Return seconds; short ones, which the table's others would hide, in milliseconds."""
+    return f"{seconds * 1000:,.1f} ms" if 0 < seconds < 0.1 else f"{seconds:,.2f} s"
 
 
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}"
-
-
-def _aligned(lines: Iterable[tuple[str, ...]]) -> Iterator[str]:
+def _aligned(lines: Iterable[Line]) -> Iterator[str]:
     """Yield the lines with the first column flush left and the others flush right."""
     rows = list(lines)
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]

@@ -1,10 +1,10 @@
 """What the runbook does in the database for `runbook migrate`, measured in a process of its own.
 
-Called by the benchmark with a conninfo; prints one JSON object.
+Called by the benchmark with a conninfo, the mode and the jobs; prints one JSON object.
 """
 
+import argparse
 import json
-import os
 import resource
 import sys
 import time
@@ -12,11 +12,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 
+from bench.way import MODES, Mode
 from runbook.catalog import read_catalog, read_server
 from runbook.database import Target, connect
 from runbook.facts import Catalog
@@ -29,13 +31,15 @@ from runbook.spec import Spec, load_spec
 from runbook.verify import Counted, count_rows, verify
 
 Connect = Callable[[], psycopg.Connection[Any]]
-Mode = Literal["atomic", "online"]
 
 _timings_ms: dict[str, float] = {}
 
 
-def main(conninfo: str, mode: Mode) -> None:
-    """Migrate the database, step by step as the notebook does, and print what it took."""
+def main(conninfo: str, mode: Mode, jobs: int) -> None:
+    """Migrate the database, step by step as the notebook does, and print what it took.
+
+    Online a view stays under the old name: the application goes on writing through it.
+    """
     spec = load_spec("llamalog")
     options = Options(mode=mode, old_name_view=mode == "online")
     target = Target(reference="bench", display="bench", conninfo=conninfo)
@@ -50,7 +54,8 @@ def main(conninfo: str, mode: Mode) -> None:
             assert catalog.table is not None and catalog.census is not None
             script(spec, plan, catalog.table)
         with _timed("apply"):
-            applied = _APPLY[mode](lambda: connect(target), spec, catalog, plan)
+            apply = _atomic if mode == "atomic" else partial(_online, jobs=jobs)
+            applied = apply(lambda: connect(target), spec, catalog, plan)
         with _timed("count the rows"):
             counted = applied.counted or count_rows(connection, spec)
         with _timed("read the catalog again"):
@@ -95,7 +100,7 @@ def _atomic(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan) -> _Appl
     )
 
 
-def _online(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan) -> _Applied:
+def _online(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan, *, jobs: int) -> _Applied:
     journal = Journal()
     applied = apply_online(
         connect,
@@ -104,7 +109,7 @@ def _online(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan) -> _Appl
         plan,
         run_id=uuid.uuid4(),
         wait_ms=1_000,
-        limits=Limits(jobs=int(os.environ.get("JOBS", "1"))),
+        limits=Limits(jobs=jobs),
         journal=journal,
     )
     return _Applied(
@@ -114,9 +119,6 @@ def _online(connect: Connect, spec: Spec, catalog: Catalog, plan: Plan) -> _Appl
         counted=None,
         online=journal.content(),
     )
-
-
-_APPLY = {"atomic": _atomic, "online": _online}
 
 
 def peak_bytes() -> int:
@@ -140,5 +142,14 @@ def _timed(step: str) -> Iterator[None]:
     _timings_ms[step] = (time.monotonic() - started) * 1000
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.worker", description=__doc__)
+    parser.add_argument("conninfo")
+    parser.add_argument("--mode", choices=MODES, default="atomic")
+    parser.add_argument("--jobs", type=int, default=1)
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], "online" if "online" in sys.argv[2:] else "atomic")
+    given = _arguments()
+    main(given.conninfo, given.mode, given.jobs)

@@ -1,6 +1,8 @@
 """The documentation: what it shows is what happens."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +12,17 @@ import pytest
 
 from runbook.cli import main
 from runbook.errors import Outcome
+from runbook.parameters import MigrateParameters
 from runbook.spec import parse_spec
+from runbook.vocabulary import Phase
 from tests.conftest import Database
 from tests.migrating import migrate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SPECS = (ROOT / "docs" / "specs.md").read_text()
+ONLINE = (ROOT / "docs" / "online.md").read_text()
+PAGES = README + "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
 
 
 def test_every_command_is_documented_and_every_documented_one_exists() -> None:
@@ -46,8 +52,7 @@ def test_every_command_and_option_has_a_help_text(command: click.Command) -> Non
 
 @pytest.mark.parametrize("group", ["archive"])
 def test_every_command_of_a_group_is_documented(group: str) -> None:
-    pages = README + "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
-    shown = set(re.findall(rf"runbook {group} ([a-z]+)", pages))
+    shown = set(re.findall(rf"runbook {group} ([a-z]+)", PAGES))
     named = main.commands[group]
     assert isinstance(named, click.Group) and shown == set(named.commands)
 
@@ -57,9 +62,80 @@ def test_every_exit_code_is_documented() -> None:
     assert {outcome.exit_code for outcome in Outcome} | {2} == documented
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)", README)) <= targets
+def test_every_exit_code_of_a_page_is_one() -> None:
+    codes = {outcome.exit_code for outcome in Outcome} | {2}
+    for code in re.findall(r"^\| (\d) \|", PAGES, re.MULTILINE):
+        assert int(code) in codes
+
+
+def table(page: str, heading: str) -> dict[str, list[str]]:
+    """Return the rows of the first table below a heading, by their first cell."""
+    below = page.split(f"\n## {heading}\n")[1]
+    lines = re.findall(r"^\| (.*) \|$", below.split("\n## ")[0], re.MULTILINE)
+    return {cells[0]: cells[1:] for cells in (line.split(" | ") for line in lines)}
+
+
+def shown(default: object) -> str:
+    """Return an option's default as the page shows it."""
+    if isinstance(default, bool):
+        return "off" if not default else "on"
+    return f"{default:,}" if isinstance(default, int) else f"`{default}`" if default else "none"
+
+
+def test_every_setting_of_a_migration_is_documented_with_its_default() -> None:
+    settings = table(ONLINE, "Settings")
+    options = main.commands["migrate"].make_context("migrate", []).params
+    defaults = options | {"database_url": "DATABASE_URL"}
+    found = {name.strip("`"): cells[0] for name, cells in settings.items()}
+    assert {name: found.get(name) for name in MigrateParameters.model_fields} == {
+        name: shown(defaults[name]) for name in MigrateParameters.model_fields
+    }
+
+
+def test_every_phase_of_the_online_mode_is_documented_in_order() -> None:
+    phases = [name for name in table(ONLINE, "The phases") if name in set(Phase)]
+    assert phases == [phase for phase in Phase if phase not in {Phase.ATOMIC, Phase.ROLLBACK}]
+
+
+def test_what_an_online_run_says_when_it_stops_is_what_the_page_says() -> None:
+    sources = "".join(file.read_text() for file in (ROOT / "src/runbook/run").rglob("*.py"))
+    said = re.sub(r'"\s*\n\s*f?"', "", sources).lower()
+    told = re.findall(r"^\| (.*?) \|", ONLINE.split("Why it stops")[1].split("\n## ")[0], re.M)[1:]
+    assert len(told) > 5
+    for text in "; ".join(told).split("; "):
+        words = (re.escape(part.strip(" :,")) for part in text.split("…"))
+        assert re.search(r"[^\n]{0,60}?".join(words), said), text
+
+
+PAPERMILL = {"--prepare-only"}
+"""Options of papermill that the pages name."""
+
+
+def test_every_option_that_a_page_names_exists() -> None:
+    lines = re.findall(r"^\$ runbook .*(?:\\\n.*)*", PAGES, re.MULTILINE)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(re.findall("`[^`\n]+`", PAGES))))
+    named |= set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(lines)))
+    known = {option for command in commands(main) for p in command.params for option in p.opts}
+    assert named <= known | bench_options() | PAPERMILL
+
+
+def bench_options() -> set[str]:
+    """Return the options of the benchmarks."""
+    told = ""
+    for module in ("bench", "bench.notebook"):
+        command = [sys.executable, "-m", module, "--help"]
+        told += subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"--[a-z][a-z-]+", told))
+
+
+def test_every_make_target_and_variable_that_a_page_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    calls = re.findall(r"(?:`|\$ )make ([a-z]+)((?: [A-Z]+=[^ `\n]+)*)", PAGES)
+    assert calls and {target for target, _ in calls} <= targets
+    for _, variables in calls:
+        for name in re.findall(r"([A-Z]+)=", variables):
+            assert f"$({name})" in makefile, name
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=str)

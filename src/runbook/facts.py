@@ -75,6 +75,18 @@ class Trigger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partition:
+    """A partition of the table, at any depth."""
+
+    schema: str
+    name: str
+    kind: str
+    """PostgreSQL's `relkind` letter: `p` for one that has partitions of its own."""
+    level: int
+    """1 for a partition of the table itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Grant:
     """Rights on the table, or on one of its columns."""
 
@@ -92,10 +104,12 @@ class Table:
     schema: str
     name: str
     kind: str
-    """PostgreSQL's `relkind` letter: `r` for an ordinary table."""
+    """PostgreSQL's `relkind` letter: `r` for an ordinary table, `p` for a partitioned one."""
     persistence: str
-    is_child: bool
+    parent: str | None
+    """The table that it is a partition or an inheritance child of."""
     has_children: bool
+    """Whether tables inherit from it that are no partitions."""
     columns: tuple[Column, ...]
     constraints: tuple[Constraint, ...]
     indexes: tuple[Index, ...]
@@ -103,6 +117,8 @@ class Table:
     update_triggers: tuple[Trigger, ...]
     rules: tuple[str, ...]
     """Rewrite rules: they change what a statement does."""
+    partitions: tuple[Partition, ...]
+    """Those of a partitioned table; the leaves among them hold the rows."""
     lacks_replica_identity: bool
     """Whether it is published for updates without anything that identifies its rows."""
     row_security: bool
@@ -116,6 +132,13 @@ class Table:
     """Rights that its owner gave to others."""
     row_security_active: bool = field(metadata=UNHASHED)
     """Whether row-level security hides rows from the connected role."""
+
+    @property
+    def leaves(self) -> tuple[tuple[str, str], ...]:
+        """Schema and name of each table that holds rows: its leaf partitions, or itself."""
+        if self.kind != "p":
+            return ((self.schema, self.name),)
+        return tuple((one.schema, one.name) for one in self.partitions if one.kind != "p")
 
     def column(self, name: str) -> Column | None:
         """Return the column of that name, or None."""
@@ -220,6 +243,10 @@ class Span:
     """A range of a backfill's blocks: all before `next_block` is done and proved."""
 
     span: int
+    table_oid: int
+    """The table whose blocks it is of: a leaf, where the run's table is partitioned."""
+    filenode: int
+    """The file that the block numbers are of."""
     first_block: int
     next_block: int
     end_block: int
@@ -245,9 +272,6 @@ class Unfinished:
     """The plan as plain data."""
     phase: str
     """The phase that comes next, or is under way."""
-    filenode: int
-    """The file that the block numbers are of."""
-    blocks: int
     started_by: str
     started_at: str
     spans: tuple[Span, ...]
@@ -262,9 +286,14 @@ class Unfinished:
     """Who holds the run's lock now, in words; None where it was stopped."""
 
     @property
+    def blocks(self) -> int:
+        """Blocks that there are to do, those that are done among them."""
+        return sum(span.end_block - span.first_block for span in self.spans)
+
+    @property
     def blocks_done(self) -> int:
-        """Blocks of the table as it lies now that are done."""
-        return self.blocks - sum(max(0, s.end_block - s.next_block) for s in self.spans)
+        """Blocks that are done."""
+        return sum(span.next_block - span.first_block for span in self.spans)
 
     @property
     def left_s(self) -> float | None:

@@ -73,6 +73,9 @@ class Statement:
     """How long it may wait for its lock."""
     undo: str | None = None
     """The SQL that takes it back, or None where nothing is to be taken back or nothing can."""
+    table: tuple[str, str] | None = None
+    """Schema and name of the table that it is for alone, where that is one of several: whose blocks
+    a batch is for, or a partition. It falls away if that is none of the table's any more."""
     state: str | None = None
     """Of a concurrent statement: the query whose one value is a `State`."""
     cleanup: str | None = None
@@ -82,7 +85,9 @@ class Statement:
     def of(cls, content: Mapping[str, Any]) -> Self:
         """Return the statement that was recorded as plain data (`asdict`)."""
         kinds = {"phase": Phase, "role": Role, "lock": Lock}
-        return cls(**{**content, **{name: kind(content[name]) for name, kind in kinds.items()}})
+        table = tuple(content["table"]) if content["table"] else None
+        typed = {name: kind(content[name]) for name, kind in kinds.items()}
+        return cls(**{**content, **typed, "table": table})
 
 
 class State(StrEnum):

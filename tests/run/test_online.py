@@ -15,6 +15,7 @@ from runbook.plan.script import script
 from runbook.run.online import Journal, Limits
 from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
+from tests.embedded.other_processes import wait_for
 from tests.migrating import ONLINE, catalog_of, check, migrate, migrate_online, take_back
 from tests.operations.test_specs import (
     EXTENDED,
@@ -24,6 +25,7 @@ from tests.operations.test_specs import (
     WITHOUT_RENAME,
     spec_of,
 )
+from tests.own_server import own_database, replica
 from tests.plan.test_plan import psql
 from tests.run.test_atomic import CATEGORIES
 from tests.state import logical_state
@@ -71,7 +73,7 @@ def test_it_proves_what_it_updated_and_locks_the_table_twice(sample: Database) -
         "prepare", "expand", "backfill", "index", "cutover",
     ]  # fmt: skip
     assert sum(one.blocks for one in journal.samples) == sample.value(
-        "SELECT blocks FROM runbook.online_run"
+        "SELECT sum(end_block) FROM runbook.online_span"
     )
     assert sample.value("SELECT mode FROM runbook.ledger") == "online"
 
@@ -216,6 +218,25 @@ def test_a_try_goes_through_once_the_table_is_free(sample_newest: Database) -> N
     assert [one.got for one in journal.lock_tries if one.phase == "expand"] == [False, False, True]
 
 
+@pytest.mark.parametrize("phase", ["expand", "index", "cutover"])
+def test_a_vacuum_that_nobody_may_cancel_is_waited_for(phase: str, sample_newest: Database) -> None:
+    """Such as one against wraparound: it holds SHARE UPDATE EXCLUSIVE for hours."""
+    vacuum = sample_newest.connect(application_name="vacuum")
+
+    def begin() -> None:
+        vacuum.execute("BEGIN")
+        vacuum.execute("LOCK TABLE enrichment_logs IN SHARE UPDATE EXCLUSIVE MODE")
+
+    error = RefusedError if phase == "expand" else Stopped
+    limits = Limits(max_wait_ms=700)
+    with vacuum, at(phase, "begins", begin) as tell:
+        with pytest.raises(error, match="'vacuum'"):
+            migrate_online(sample_newest, limits=limits, tell=tell)
+        sample_newest.execute("UPDATE enrichment_logs SET retry_count = retry_count")
+        vacuum.execute("ROLLBACK")
+    assert migrate_online(sample_newest).proof.passed
+
+
 def test_the_index_waits_for_older_transactions_and_gives_up(sample: Database) -> None:
     """It says for whom; the invalid index that stays is removed by the next run."""
     with sample.connect(application_name="long report") as reader:
@@ -321,6 +342,18 @@ def test_a_failure_of_the_first_transaction_leaves_nothing(sample_newest: Databa
     assert sample_newest.value("SELECT to_regnamespace('runbook') IS NULL")
 
 
+def test_a_label_that_was_added_before_a_refusal_is_told_of(sample_newest: Database) -> None:
+    """It is committed by itself, and no PostgreSQL can take it away again."""
+    made = SPECS["extended type"][1]
+    sample_newest.execute(*made)
+    with sample_newest.connect() as reader, reader.transaction():
+        reader.execute("SELECT FROM tickets LIMIT 1")
+        with pytest.raises(RolledBack, match="could not be locked") as caught:
+            migrate_online(sample_newest, spec_of(EXTENDED), limits=Limits(max_wait_ms=200))
+    assert "Nothing else was changed" in caught.value.remedy
+    assert "staying: Add label urgent to severity" in caught.value.remedy
+
+
 def broken(plan: Plan, at_: str) -> Plan:
     """Return the plan with one statement that fails."""
     from dataclasses import replace
@@ -363,6 +396,40 @@ def test_it_pauses_while_too_many_sessions_are_active(sample_newest: Database) -
         for worker in workers:
             worker.join()
     assert applied.proof.passed and journal.pauses["application"] > 0
+
+
+def test_it_pauses_while_wal_waits_for_its_archive() -> None:
+    """And goes on as soon as that is mended."""
+    with own_database(archive_mode="on", archive_command="false") as database:
+        for _ in range(4):
+            database.execute("SELECT pg_logical_emit_message(false, 'test', 'x')")
+            database.execute("SELECT pg_switch_wal()")
+        wait_for(lambda: database.value("SELECT failed_count > 0 FROM pg_stat_archiver"))
+        journal = Journal()
+
+        def mend() -> None:
+            database.execute("ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()")
+
+        with at("backfill", "pausing: archive: ", mend) as tell:
+            applied = migrate_online(
+                database, journal=journal, tell=tell, limits=Limits(max_unarchived=2)
+            )
+        assert applied.proof.passed and journal.pauses["archive"] > 0
+
+
+def test_it_pauses_while_a_replica_is_late() -> None:
+    """It replays nothing until the run has said that it waits for it."""
+    with own_database() as database, replica(database) as late:
+        late.execute("SELECT pg_wal_replay_pause()")
+        # Many batches, so that it looks at the replica more than once.
+        limits, journal = Limits(max_lag_ms=50, batch_ms=1), Journal()
+
+        def resume() -> None:
+            late.execute("SELECT pg_wal_replay_resume()")
+
+        with at("backfill", "pausing: replica ", resume) as tell:
+            applied = migrate_online(database, journal=journal, tell=tell, limits=limits)
+        assert applied.proof.passed and journal.pauses["replica"] > 0
 
 
 # -- taking back --------------------------------------------------------------------------------

@@ -89,8 +89,8 @@ def is_hidden(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
 
 _OURS = {
     "ledger": ["run_id", "plan_sha256"],
-    "online_run": ["run_id", "plan_sha256", "filenode"],
-    "online_span": ["run_id", "next_block"],
+    "online_run": ["run_id", "plan_sha256", "phase"],
+    "online_span": ["run_id", "filenode", "next_block"],
 }
 """The ledger's tables, each with columns that tell it from another of that name."""
 
@@ -131,7 +131,7 @@ ORDER BY l.applied_at DESC LIMIT 1"""
 
 _UNFINISHED = """\
 SELECT r.run_id::text, r.migration, r.table_schema, r.table_before, r.table_oid::bigint,
-       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.filenode::bigint, r.blocks, r.started_by,
+       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.started_by,
        to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
        s.*
 FROM {runs} r
@@ -139,8 +139,9 @@ JOIN pg_class c ON c.oid = r.table_oid AND c.relname = r.table_before
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = r.table_schema,
 LATERAL (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
-               'span', span, 'first_block', first_block, 'next_block', next_block,
-               'end_block', end_block) ORDER BY span), '[]') AS spans,
+               'span', span, 'table_oid', table_oid::bigint, 'filenode', filenode::bigint,
+               'first_block', first_block, 'next_block', next_block, 'end_block', end_block)
+               ORDER BY span), '[]') AS spans,
            coalesce(sum(batches), 0)::bigint AS batches, coalesce(sum(rows), 0)::bigint AS rows,
            coalesce(sum(hashes_before), 0)::text AS hashes_before,
            coalesce(sum(hashes_after), 0)::text AS hashes_after,

@@ -13,9 +13,14 @@ SYSTEM_IDENTIFIER = "SELECT system_identifier::text AS system_identifier FROM pg
 TABLE = """\
 SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
        pg_get_userbyid(c.relowner)::text AS owner,
-       c.relispartition OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid) AS is_child,
-       EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_children,
-       pg_table_size(c.oid) AS heap_bytes, pg_indexes_size(c.oid) AS index_bytes,
+       (SELECT min(inhparent::regclass::text) FROM pg_inherits WHERE inhrelid = c.oid) AS parent,
+       c.relkind <> 'p' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid)
+           AS has_children,
+       -- A partitioned table holds nothing itself.
+       (SELECT sum(pg_table_size(oid)) FROM (SELECT c.oid UNION SELECT relid
+            FROM pg_partition_tree(c.oid)) AS t (oid))::bigint AS heap_bytes,
+       (SELECT sum(pg_indexes_size(oid)) FROM (SELECT c.oid UNION SELECT relid
+            FROM pg_partition_tree(c.oid)) AS t (oid))::bigint AS index_bytes,
        greatest(c.reltuples, 0)::bigint AS row_estimate,
        ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'
              ORDER BY rulename) AS rules,
@@ -87,6 +92,12 @@ JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.refobjid = %(oid)s AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 ORDER BY s.relname"""
+
+PARTITIONS = """\
+SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, t.level
+FROM pg_partition_tree(%(oid)s::oid::regclass) t
+JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE t.level > 0 ORDER BY t.level, 1, 2"""
 
 GRANTS = """\
 SELECT CASE WHEN x.grantee <> 0 THEN pg_get_userbyid(x.grantee)::text END AS role, k.column,

@@ -18,6 +18,7 @@ from runbook.facts import (
     Constraint,
     Grant,
     Index,
+    Partition,
     Sequence,
     Server,
     Table,
@@ -119,6 +120,7 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
                 for row in _rows(connection, queries.INDEXES, of)
             ),
             sequences=tuple(Sequence(**r) for r in _rows(connection, queries.SEQUENCES, of)),
+            partitions=tuple(Partition(**r) for r in _rows(connection, queries.PARTITIONS, of)),
             grants=tuple(
                 Grant(**{**row, "rights": tuple(row["rights"])})
                 for row in _rows(connection, queries.GRANTS, of)
@@ -136,7 +138,7 @@ def _census(
     """Return exact counts, or None where the table cannot be counted by the rules."""
     if (
         table is None
-        or table.kind != "r"
+        or {table.kind, *(one.kind for one in table.partitions)} - {"r", "p"}
         or any(m.startswith(("SELECT", "USAGE")) for m in missing)
     ):
         return None

@@ -34,8 +34,8 @@ def batch(
 
 
 def sweep(relation: sql.Composable, column: str, label: sql.Composable) -> str:
-    """Return the query that counts the rows of each label, those among them whose label is not the
-    rules', and the first and the last block that holds one."""
+    """Return the query that counts the rows of each label and table, those among them whose label
+    is not the rules', and the first and the last block that holds one."""
     return sql.render(_SWEEP, table=relation, column=column, expected=label)
 
 
@@ -60,10 +60,11 @@ SELECT count(*), coalesce(sum(before), 0), coalesce(sum(after), 0),
 FROM runbook_after"""
 
 _SWEEP = """\
-SELECT label, count(*) AS rows, count(*) FILTER (WHERE wrong) AS wrong,
+SELECT label, relation, count(*) AS rows, count(*) FILTER (WHERE wrong) AS wrong,
     min(block) FILTER (WHERE wrong) AS first, max(block) FILTER (WHERE wrong) AS last
 FROM (
     SELECT {column} AS label, {column} IS DISTINCT FROM
-        {expected} AS wrong, (ctid::text::point)[0]::bigint AS block
+        {expected} AS wrong, (ctid::text::point)[0]::bigint AS block,
+        tableoid::bigint AS relation
     FROM {table}
-) AS swept GROUP BY label"""
+) AS swept GROUP BY label, relation"""

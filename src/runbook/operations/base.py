@@ -111,6 +111,7 @@ class Scope:
         undo: str | None = None,
         phase: Phase = Phase.ATOMIC,
         role: Role = Role.CHANGE,
+        table: tuple[str, str] | None = None,
         state: str | None = None,
         cleanup: str | None = None,
     ) -> Statement:
@@ -123,6 +124,7 @@ class Scope:
             lock=lock,
             lock_timeout_ms=self.lock_timeout_ms,
             undo=undo,
+            table=table,
             state=state,
             cleanup=cleanup,
         )
@@ -244,10 +246,15 @@ def carried_name(name: str, before: str, after: str) -> str | None:
 
 
 def not_null_name(table: str, column: str) -> str:
-    """Return the name that PostgreSQL 18 gives a NOT NULL constraint by itself: where it is too
-    long, table and column are cut to about the same length (makeObjectName in its source)."""
-    parts = [table.encode(), column.encode()]
-    while sum(map(len, parts)) + len("__not_null") > NAME_BYTES:
+    """Return the name that PostgreSQL 18 gives a NOT NULL constraint by itself."""
+    return object_name(table, column, "not_null")
+
+
+def object_name(table: str, addition: str, label: str) -> str:
+    """Return the name that PostgreSQL makes of three parts: where it is too long, the first two are
+    cut to about the same length (makeObjectName in its source)."""
+    parts = [table.encode(), addition.encode()]
+    while sum(map(len, parts)) + len(label) + 2 > NAME_BYTES:
         longer = 0 if len(parts[0]) > len(parts[1]) else 1
         parts[longer] = parts[longer][:-1]
-    return "_".join([*(part.decode(errors="ignore") for part in parts), "not_null"])
+    return "_".join([*(part.decode(errors="ignore") for part in parts), label])

@@ -143,8 +143,9 @@ class Classify(Operation):
                 code="update-trigger",
                 object=trigger.name,
                 message=f"Trigger {trigger.name!r} fires for every row that is updated.",
-                remedy="If it alters a column that existed before, the proof fails and everything "
-                "is rolled back: disable it for the time of the migration.",
+                remedy="If it alters a column that existed before, the proof fails, and with it "
+                "the run (atomic) or the batch (online): disable it before the review, for the "
+                "time of the migration.",
             )
 
     def _census_findings(self, census: Census, table: str) -> Iterator[Finding]:
@@ -331,23 +332,8 @@ class Classify(Operation):
         label, _ = self._commonest(scope.census)
         yield self._add_column(scope, label, Phase.EXPAND)
         yield from expand_trigger(scope, self.column, self.label_expression(self._type(scope)))
-        yield scope.statement(
-            batch(
-                scope.table,
-                scope.relation,
-                filter_=sql.compose(
-                    "{column} = {label}\n        AND {others}",
-                    column=self.column,
-                    label=sql.value(label),
-                    others=others_expression(self.rules, self.otherwise, label),
-                ),
-                assignments=self._assignments(scope),
-            ),
-            f"Classify the rows of a block range that are not {label}",
-            lock=Lock.ROW_EXCLUSIVE,
-            phase=Phase.BACKFILL,
-            role=Role.BATCH,
-        )
+        for leaf in scope.table.leaves:
+            yield self._batch(scope, leaf, label)
         yield scope.statement(
             sweep(scope.relation, self.column, self.label_expression(self._type(scope))),
             f"Count the rows of each {self.column}, and find any that is not the rules'",
@@ -357,6 +343,27 @@ class Classify(Operation):
         )
         yield from contract_trigger(scope, self.column, self.rule_columns())
         yield self._drop_default(scope, Phase.CUTOVER)
+
+    def _batch(self, scope: Scope, leaf: tuple[str, str], label: str) -> Statement:
+        """Return the backfill of a range of blocks of one table."""
+        return scope.statement(
+            batch(
+                scope.table,
+                sql.name(*leaf),
+                filter_=sql.compose(
+                    "{column} = {label}\n        AND {others}",
+                    column=self.column,
+                    label=sql.value(label),
+                    others=others_expression(self.rules, self.otherwise, label),
+                ),
+                assignments=self._assignments(scope),
+            ),
+            f"Classify the rows of a block range of {leaf[1]} that are not {label}",
+            lock=Lock.ROW_EXCLUSIVE,
+            phase=Phase.BACKFILL,
+            role=Role.BATCH,
+            table=leaf,
+        )
 
     def adds(self, scope: Scope) -> Additions:
         return Additions(

@@ -1,6 +1,7 @@
 """create_index: an index over columns of the table, built last, when the rows are as they stay."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -14,6 +15,7 @@ from runbook.operations.base import (
     Operation,
     Scope,
     blocker,
+    object_name,
     with_article,
 )
 from runbook.vocabulary import Check, Finding, Lock, Phase, Role, Statement
@@ -61,37 +63,76 @@ class CreateIndex(Operation):
 
     def statements(self, scope: Scope) -> Iterator[Statement]:
         yield scope.statement(
-            self._definition(scope.schema, scope.table_name),
+            self._definition(scope.relation, self.name),
             f"Create the index {self.name}",
             lock=Lock.SHARE,
             undo=sql.render("DROP INDEX {index}", index=sql.name(scope.schema, self.name)),
         )
 
+    def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
+        if any(one.level > 1 for one in scope.table.partitions):
+            yield blocker(
+                "sub-partitions",
+                f"{scope.schema}.{scope.table.name}",
+                f"Index {self.name!r} cannot be built online: partitions of "
+                f"{scope.table.name!r} have partitions themselves.",
+                "Choose mode `atomic`, or build the index in a migration of your own.",
+            )
+
     def online_statements(self, scope: Scope) -> Iterator[Statement]:
+        if scope.table.kind != "p":
+            yield self._concurrently(scope.schema, scope.table_name, self.name, scope)
+            return
         index = sql.name(scope.schema, self.name)
         yield scope.statement(
-            self._definition(scope.schema, scope.table_name, sql.compose("CONCURRENTLY ")),
-            f"Create the index {self.name}",
+            # Partitions that come later get theirs by it at once.
+            self._definition(sql.compose("ONLY {table}", table=scope.relation), self.name),
+            f"Create the index {self.name}, of no partition yet",
+            lock=Lock.SHARE,
+            undo=sql.render("DROP INDEX {index}", index=index),
+            phase=Phase.EXPAND,
+        )
+        for schema, table in scope.table.leaves:
+            own = object_name(table, "_".join(self.columns), "idx")
+            yield replace(self._concurrently(schema, table, own, scope), table=(schema, table))
+            yield scope.statement(
+                sql.render(
+                    "ALTER INDEX {index} ATTACH PARTITION {own}",
+                    index=index,
+                    own=sql.name(schema, own),
+                ),
+                f"Attach the index {own}",
+                lock=Lock.ACCESS_EXCLUSIVE,
+                phase=Phase.CUTOVER,
+                table=(schema, table),
+            )
+
+    def _concurrently(self, schema: str, table: str, name: str, scope: Scope) -> Statement:
+        """Return what builds the index of one table beside the application's writes."""
+        index = sql.name(schema, name)
+        return scope.statement(
+            self._definition(sql.name(schema, table), name, sql.compose("CONCURRENTLY ")),
+            f"Create the index {name}",
             lock=Lock.SHARE_UPDATE_EXCLUSIVE,
             undo=sql.render("DROP INDEX {index}", index=index),
             phase=Phase.INDEX,
             role=Role.CONCURRENT,
-            state=self._state(scope.schema, scope.table_name),
+            state=self._state(schema, table, name),
             cleanup=sql.render("DROP INDEX CONCURRENTLY {index}", index=index),
         )
 
     def adds(self, scope: Scope) -> Additions:
         return Additions(indexes=frozenset({self.name}))
 
-    def _state(self, schema: str, table: str) -> str:
+    def _state(self, schema: str, table: str, name: str) -> str:
         """Return the query for the `State` of the index: only one of exactly this definition is
         ours, valid or not."""
         wanted = self._facts(table)
         return sql.render(
             _STATE,
-            facts=sql.compose(_INDEX, index=sql.value(self.name), schema=sql.value(schema)),
-            wanted=sql.value(Jsonb({name: wanted[name] for name in wanted if name != "valid"})),
-            name=sql.value(self.name),
+            facts=sql.compose(_INDEX, index=sql.value(name), schema=sql.value(schema)),
+            wanted=sql.value(Jsonb({key: wanted[key] for key in wanted if key != "valid"})),
+            name=sql.value(name),
             schema=sql.value(schema),
         )
 
@@ -101,13 +142,13 @@ class CreateIndex(Operation):
     def after(self, scope: Scope) -> Scope:
         return scope.with_names([self.name])
 
-    def _definition(self, schema: str, table: str, how: sql.Composable = _PLAINLY) -> str:
+    def _definition(self, table: sql.Composable, name: str, how: sql.Composable = _PLAINLY) -> str:
         return sql.render(
             "CREATE {unique}INDEX {how}{index} ON {table} USING {method} ({columns})",
             unique=sql.compose("UNIQUE " if self.unique else ""),
             how=how,
-            index=self.name,
-            table=sql.name(schema, table),
+            index=name,
+            table=table,
             method=self.method,
             columns=sql.names(self.columns),
         )

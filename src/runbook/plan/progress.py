@@ -10,6 +10,7 @@ from importlib import resources
 from runbook import __version__, sql
 from runbook.plan.ledger import json
 from runbook.plan.model import Plan
+from runbook.vocabulary import Role, Statement
 
 RUNS, SPANS = "online_run", "online_span"
 
@@ -40,32 +41,33 @@ def start_run(ledger_schema: str, run_id: str, plan: Plan, table_oid: int) -> st
         "plan": json(asdict(plan)),
         "tool_version": sql.value(__version__),
         "phase": sql.value("backfill"),
-        "filenode": sql.compose("pg_relation_filenode({oid}::oid)", oid=sql.value(table_oid)),
-        "blocks": _blocks(table_oid),
         "client": sql.compose("nullif(current_setting('application_name'), '')"),
     }
+    tables = [oid_of(one) for one in plan.statements if one.role is Role.BATCH]
     return sql.render(
-        "INSERT INTO {runs} ({names})\nVALUES ({values});\n{span}",
+        "INSERT INTO {runs} ({names})\nVALUES ({values})",
         runs=sql.name(ledger_schema, RUNS),
-        span=_add_span(ledger_schema, run_id, sql.value(0), _blocks(table_oid)),
         names=sql.names(columns),
         values=sql.join(", ", columns.values()),
-    )
+    ) + "".join(";\n" + sql.text(_add_span(ledger_schema, run_id, table)) for table in tables)
+
+
+def oid_of(batch: Statement) -> sql.Composable:
+    """Return the expression for the OID of the table that a batch is for."""
+    assert batch.table is not None
+    return sql.compose("{name}::regclass", name=sql.value(sql.text(sql.name(*batch.table))))
 
 
 def restart_backfill(ledger_schema: str, run_id: str, table_oid: int) -> str:
-    """Return the statement that has the backfill begin again over the table as it lies now; what
-    was done stays noted."""
+    """Return the statements that have the backfill of a table begin again over its blocks as they
+    lie now; what was done stays noted."""
     return sql.render(
-        "UPDATE {runs} SET filenode = pg_relation_filenode({oid}::oid), blocks = {blocks}\n"
-        "WHERE run_id = {run_id};\n"
-        "UPDATE {spans} SET end_block = next_block WHERE run_id = {run_id};\n{span}",
-        runs=sql.name(ledger_schema, RUNS),
+        "UPDATE {spans} SET end_block = next_block\n"
+        "WHERE run_id = {run_id} AND table_oid = {oid};\n{span}",
         spans=sql.name(ledger_schema, SPANS),
         run_id=sql.value(run_id),
         oid=sql.value(table_oid),
-        blocks=_blocks(table_oid),
-        span=_add_span(ledger_schema, run_id, sql.value(0), _blocks(table_oid)),
+        span=_add_span(ledger_schema, run_id, sql.compose("{oid}::oid", oid=sql.value(table_oid))),
     )
 
 
@@ -90,22 +92,41 @@ def end_run(ledger_schema: str, run_id: str, outcome: str) -> str:
     )
 
 
-def add_span(ledger_schema: str, run_id: str, first: int, end: int) -> str:
-    """Return the INSERT of a range of blocks that is to be done; it returns the span's number."""
-    return sql.text(_add_span(ledger_schema, run_id, sql.value(first), sql.value(end)))
+def add_span(ledger_schema: str, run_id: str, table_oid: int, first: int, end: int) -> str:
+    """Return the INSERT of a range of blocks that is to be done; it returns span and file."""
+    return sql.text(
+        _add_span(
+            ledger_schema,
+            run_id,
+            sql.compose("{oid}::oid", oid=sql.value(table_oid)),
+            sql.value(first),
+            sql.value(end),
+        )
+    )
 
 
 def _add_span(
-    ledger_schema: str, run_id: str, first: sql.Composable, end: sql.Composable
+    ledger_schema: str,
+    run_id: str,
+    table: sql.Composable,
+    first: sql.Composable | None = None,
+    end: sql.Composable | None = None,
 ) -> sql.Composable:
+    """Return the INSERT of a range of a table's blocks, or of all of them."""
     return sql.compose(
-        "INSERT INTO {spans} (run_id, span, first_block, next_block, end_block)\n"
-        "SELECT {run_id}, coalesce(max(span), 0) + 1, {first}, {first}, {end}\n"
-        "FROM {spans} WHERE run_id = {run_id}\nRETURNING span",
+        "INSERT INTO {spans} (run_id, span, table_oid, filenode, first_block, next_block, "
+        "end_block)\n"
+        "SELECT {run_id}, coalesce(max(span), 0) + 1, {table}, pg_relation_filenode({table}),\n"
+        "    {first}, {first}, {end}\n"
+        "FROM {spans} WHERE run_id = {run_id}\nRETURNING span, filenode::bigint",
         spans=sql.name(ledger_schema, SPANS),
         run_id=sql.value(run_id),
-        first=first,
-        end=end,
+        table=table,
+        first=first or sql.value(0),
+        end=end
+        or sql.compose(
+            "pg_relation_size({table}) / current_setting('block_size')::bigint", table=table
+        ),
     )
 
 
@@ -120,7 +141,7 @@ def cut_span(ledger_schema: str, run_id: str, span: int, end: int) -> str:
     )
 
 
-def note_batch(ledger_schema: str, run_id: str, table_oid: int) -> str:
+def note_batch(ledger_schema: str, run_id: str) -> str:
     """Return the statement that notes a batch in its own transaction.
 
     `$1` to `$7` are the span, the block it was at, the next one, rows, both sums and milliseconds.
@@ -131,19 +152,8 @@ def note_batch(ledger_schema: str, run_id: str, table_oid: int) -> str:
         "UPDATE {spans} SET next_block = $3, batches = batches + 1, rows = rows + $4,\n"
         "    hashes_before = hashes_before + $5, hashes_after = hashes_after + $6,\n"
         "    worked_ms = worked_ms + $7\n"
-        "WHERE run_id = {run_id} AND span = $1 AND next_block = $2 AND (\n"
-        "    SELECT filenode FROM {runs} WHERE run_id = {run_id}\n"
-        ") = pg_relation_filenode({oid}::oid)\nRETURNING 1",
-        runs=sql.name(ledger_schema, RUNS),
+        "WHERE run_id = {run_id} AND span = $1 AND next_block = $2\n"
+        "    AND filenode = pg_relation_filenode(table_oid)\nRETURNING 1",
         spans=sql.name(ledger_schema, SPANS),
         run_id=sql.value(run_id),
-        oid=sql.value(table_oid),
-    )
-
-
-def _blocks(table_oid: int) -> sql.Composable:
-    """Return the expression for the number of blocks of a table's heap."""
-    return sql.compose(
-        "pg_relation_size({oid}::oid) / current_setting('block_size')::bigint",
-        oid=sql.value(table_oid),
     )

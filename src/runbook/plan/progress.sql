@@ -13,8 +13,6 @@ BEGIN
             plan jsonb NOT NULL,
             tool_version text NOT NULL,
             phase text NOT NULL,
-            filenode oid NOT NULL,
-            blocks bigint NOT NULL,
             started_by text NOT NULL DEFAULT session_user,
             client text,
             started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -26,6 +24,8 @@ BEGIN
         CREATE TABLE {spans} (
             run_id uuid NOT NULL REFERENCES {runs} ON DELETE CASCADE,
             span integer NOT NULL,
+            table_oid oid NOT NULL,
+            filenode oid NOT NULL,
             first_block bigint NOT NULL,
             next_block bigint NOT NULL,
             end_block bigint NOT NULL,

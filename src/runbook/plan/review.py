@@ -10,7 +10,6 @@ from runbook.spec import Spec
 from runbook.vocabulary import Finding, Level
 
 _KINDS = {
-    "p": "a partitioned table",
     "f": "a foreign table",
     "v": "a view",
     "m": "a materialized view",
@@ -88,20 +87,14 @@ def _missing_table(spec: Spec, catalog: Catalog) -> Finding:
 
 def _table_findings(table: Table) -> Iterator[Finding]:
     object_ = f"{table.schema}.{table.name}"
-    if table.kind != "r":
+    if table.kind not in "rp":
         yield blocker(
             "table-kind",
             object_,
             f"{object_} is {_KINDS.get(table.kind, 'of another kind')}, not an ordinary table.",
             "Name an ordinary table in the spec; other kinds are not supported.",
         )
-    if table.is_child or table.has_children:
-        yield blocker(
-            "inheritance",
-            object_,
-            f"{object_} is part of an inheritance or partition tree.",
-            "Such tables are not supported: their rows and constraints live in several tables.",
-        )
+    yield from _tree_findings(table, object_)
     for rule in table.rules:
         yield blocker(
             "rewrite-rule",
@@ -124,6 +117,34 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             f"Row-level security hides rows of {object_} from the connected role.",
             "Connect as a role with BYPASSRLS, or as the owner without FORCE ROW LEVEL SECURITY.",
         )
+
+
+def _tree_findings(table: Table, object_: str) -> Iterator[Finding]:
+    """Yield what a table's place in an inheritance or partition tree forbids."""
+    if table.parent is not None:
+        yield blocker(
+            "inheritance",
+            object_,
+            f"{object_} is a partition or an inheritance child of {table.parent}.",
+            f"Name {table.parent} in the spec if all its partitions shall be migrated; children by "
+            "INHERITS are not supported.",
+        )
+    if table.has_children:
+        yield blocker(
+            "inheritance",
+            object_,
+            f"Other tables inherit from {object_}, and what is done to it would reach their rows.",
+            "Tables with children by INHERITS are not supported: turn them into partitions, or end "
+            "the inheritance (ALTER TABLE … NO INHERIT) for the time of the migration.",
+        )
+    for partition in table.partitions:
+        if partition.kind not in "rp":
+            yield blocker(
+                "partition-kind",
+                f"{partition.schema}.{partition.name}",
+                f"Partition {partition.name!r} is {_KINDS.get(partition.kind, 'no table')}.",
+                "Detach it for the time of the migration.",
+            )
 
 
 def _privilege_findings(catalog: Catalog) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from runbook.catalog.ledger import lock_key
 from runbook.facts import Table
 from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.plan.model import Plan
+from runbook.plan.progress import oid_of
 from runbook.plan.tally import ALGORITHM
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, Role, Statement
@@ -32,8 +33,9 @@ _ABOUT = {
 
 _BATCHES: LiteralString = """\
 -- Run it for every range of 200 blocks, each in a transaction of its own
-SELECT format('EXECUTE runbook_batch (%L, %L)', format('(%s,0)', at), format('(%s,0)', at + 200))
-FROM generate_series(0, pg_relation_size({table}::regclass)
+SELECT format('EXECUTE runbook_batch_{n} (%L, %L)',
+              format('(%s,0)', at), format('(%s,0)', at + 200))
+FROM generate_series(0, pg_relation_size({table})
                         / current_setting('block_size')::bigint, 200) AS at
 \\gexec"""
 
@@ -100,8 +102,8 @@ _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;"
 
 _COUNTED = "(SELECT coalesce(sum(rows), 0) FROM pg_temp.{counted})"
 _CATEGORIES = (
-    "(SELECT coalesce(jsonb_object_agg(label, rows) FILTER (WHERE label IS NOT NULL), '{{}}')"
-    " FROM pg_temp.{counted})"
+    "(SELECT coalesce(jsonb_object_agg(label, rows), '{{}}') FROM (SELECT label, sum(rows) AS rows"
+    " FROM pg_temp.{counted} WHERE label IS NOT NULL GROUP BY label) AS counted)"
 )
 
 _MEASURED: Mapping[str, sql.Composable] = {
@@ -159,13 +161,12 @@ def _online(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     for statement in plan.of_phase(Phase.EXPAND):
         yield from _entries(statement, _guard(plan, table))
     yield "COMMIT;"
-    for statement in plan.of_phase(Phase.BACKFILL):
+    for n, statement in enumerate(plan.of_phase(Phase.BACKFILL)):
         if statement.role is Role.SETTING:
             yield _entry(statement).replace("SET LOCAL", "SET")
         elif statement.role is Role.BATCH:
-            relation = sql.value(sql.text(sql.name(plan.schema, plan.table_before)))
-            yield _entry(statement, "PREPARE runbook_batch (tid, tid) AS\n")
-            yield sql.render(_BATCHES, table=relation)
+            yield _entry(statement, f"PREPARE runbook_batch_{n} (tid, tid) AS\n")
+            yield sql.render(_BATCHES, n=sql.raw(str(n)), table=oid_of(statement))
         else:
             yield _entry(statement, "CREATE TEMPORARY TABLE runbook_swept AS\n")
             yield _SWEPT

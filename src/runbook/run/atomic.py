@@ -20,7 +20,7 @@ from runbook.run.exclusion import exclude_others
 from runbook.run.holders import holders, said
 from runbook.run.patience import BLOCKED, Patience
 from runbook.run.recorded import is_recorded
-from runbook.run.rollback import rolling_back
+from runbook.run.rollback import committed_before, rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, Role, Statement
@@ -124,15 +124,14 @@ class _AtomicRun:
         """Run what must commit before the rest; return what a later failure must say of it."""
         done: list[str] = []
         for statement in self.plan.of_phase(Phase.PREPARE):
-            staying = f" Committed before, and staying: {'; '.join(done)}." if done else ""
-            with rolling_back(connection, staying), connection.transaction():
+            with rolling_back(connection, committed_before(done)), connection.transaction():
                 exclude_others(connection, self.table, wait_ms=self.wait_ms)
                 self.progress(statement.title)
                 timeout = f"SET LOCAL lock_timeout = {statement.lock_timeout_ms:d}"
                 connection.execute(timeout.encode())
                 course.execute(connection, statement)
             done.append(statement.title)
-        return f" Committed before, and staying: {'; '.join(done)}." if done else ""
+        return committed_before(done)
 
     def _lock(self, connection: psycopg.Connection[Any], course: Course, staying: str) -> None:
         """Take the advisory lock and the table's, or refuse and say who is in the way.

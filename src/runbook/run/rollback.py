@@ -1,6 +1,6 @@
 """Rolling back, and saying what failed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,11 @@ def rolling_back(connection: psycopg.Connection[Any], staying: str = "") -> Iter
     except BaseException:
         _roll_back(connection)
         raise
+
+
+def committed_before(done: Sequence[str]) -> str:
+    """Return what a failure's remedy must say of what was committed before, by its titles."""
+    return f" Committed before, and staying: {'; '.join(done)}." if done else ""
 
 
 def _roll_back(connection: psycopg.Connection[Any]) -> None:

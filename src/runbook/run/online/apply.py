@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from runbook import sql
-from runbook.catalog import snapshot
+from runbook.catalog import read_table, snapshot
 from runbook.catalog.ledger import read_unfinished
 from runbook.database import require_utf8
 from runbook.errors import RefusedError, RolledBack, RunbookError, RunInProgress, Stopped
@@ -20,7 +20,7 @@ from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.run.course import Course
 from runbook.run.drift import drift
 from runbook.run.holders import holders, said
-from runbook.run.online.backfill import Backfill, Moved, Swept
+from runbook.run.online.backfill import Backfill, Left, Moved, Swept
 from runbook.run.online.guard import guarded
 from runbook.run.online.indexing import Indexing, state_of
 from runbook.run.online.journal import Journal
@@ -29,7 +29,7 @@ from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.online.watch import Watch
 from runbook.run.patience import Patience
 from runbook.run.recorded import is_recorded
-from runbook.run.rollback import what_failed
+from runbook.run.rollback import committed_before, what_failed
 from runbook.run.tally import Proof
 from runbook.settings import for_reading
 from runbook.spec import Spec
@@ -99,6 +99,8 @@ class _OnlineRun:
     _phase: Phase = Phase.PREPARE
     """Where it is; from the backfill on something is committed."""
     _pace: Pace = field(init=False)
+    _indexes: tuple[Statement, ...] = ()
+    """What was built, and must be there at the cutover."""
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.limits, self.journal)
@@ -160,13 +162,22 @@ class _OnlineRun:
         except RunInProgress:
             raise  # this run has done nothing
         except RunbookError as error:
-            raise error if not self._is_begun else _stopped(error.message) from None
+            if self._is_begun:
+                raise _stopped(error.message) from None
+            raise _nothing_else(error, self._staying()) from None
         except (psycopg.Error, KeyboardInterrupt) as error:
             if self._is_begun:
                 raise _stopped(f"{what_failed(error)} It was at {self._phase}.") from error
             raise RolledBack(
-                what_failed(error), "It was rolled back: the database is as it was."
+                what_failed(error),
+                f"It was rolled back: the database is as it was.{self._staying()}",
             ) from error
+
+    def _staying(self) -> str:
+        """Return what is to be said of what was committed before the first transaction."""
+        return committed_before(
+            [one.title for one in self.journal.executed if one.phase == Phase.PREPARE]
+        )
 
     @property
     def _is_begun(self) -> bool:
@@ -203,7 +214,7 @@ class _OnlineRun:
 
     def _judge(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a table that is not the one that the plan was made for."""
-        difference = drift(connection, self.spec, self.plan)
+        difference = drift(connection, self.spec, self.plan, is_expanded=self._is_begun)
         if difference:
             raise RefusedError(
                 f"The database changed after the plan was made: {difference}.",
@@ -216,31 +227,29 @@ class _OnlineRun:
         """Classify every row that was there before the trigger; return what the sweep counted."""
         with self._in(Phase.BACKFILL):
             so_far = self._so_far(watch.connection)
-            batches = [one for one in self._of(Phase.BACKFILL) if one.role is Role.BATCH]
-            if not batches:
+            work = self._work(watch, so_far)
+            if not work.batches:
                 return self._sweep()
-            work = self._work(watch, so_far, batches[0])
             self.journal.begin_backfill()
             try:
                 if so_far.phase == Phase.BACKFILL:
                     self._work_all(watch, work, so_far)
                 swept = self._sweep_until_clean(watch, work)
             finally:
-                self.journal.executed.append(work.executed())
+                self.journal.executed += work.executed()
             self._execute(
                 progress.enter_phase(self.plan.ledger_schema, str(self.run_id), Phase.INDEX)
             )
             return swept
 
-    def _work(self, watch: Watch, so_far: Unfinished, batch: Statement) -> Backfill:
+    def _work(self, watch: Watch, so_far: Unfinished) -> Backfill:
         settings = [one.sql for one in self._of(Phase.BACKFILL) if one.role is Role.SETTING]
         return Backfill(
             connect=self.connect,
             ledger_schema=self.plan.ledger_schema,
             run_id=str(self.run_id),
-            table_oid=self.table.oid,
             settings=";\n".join(settings),
-            batch=batch,
+            batches=dict(self._batches(watch.connection)),
             journal=self.journal,
             pace=self._pace,
             watch=watch,
@@ -248,31 +257,38 @@ class _OnlineRun:
             blocks=so_far.blocks,
         )
 
+    def _batches(self, connection: psycopg.Connection[Any]) -> Iterator[tuple[int, Statement]]:
+        """Yield the batches with the OIDs of the tables that they are for."""
+        for one in self._of(Phase.BACKFILL):
+            if one.role is Role.BATCH:
+                query = sql.render("SELECT {oid}::oid::bigint", oid=progress.oid_of(one))
+                yield _one(connection, query), one
+
     def _work_all(self, watch: Watch, work: Backfill, so_far: Unfinished) -> None:
         """Work through all blocks, and from the start again whenever the table was rewritten."""
         while True:
-            spans = self._spans(so_far)
-            work.blocks = so_far.blocks
-            work.done = so_far.blocks - sum(one.end_block - one.next_block for one in spans)
+            spans = self._spans([one for one in so_far.spans if one.table_oid in work.batches])
+            work.blocks, work.done = so_far.blocks, so_far.blocks_done
             try:
                 work.work(spans)
                 return
-            except Moved:
-                so_far = self._restarted(watch)
+            except Moved as moved:
+                so_far = self._restarted(watch, moved.table_oid)
 
-    def _restarted(self, watch: Watch) -> Unfinished:
-        """Have the backfill begin again over the table as it lies now; return how far that is."""
+    def _restarted(self, watch: Watch, table_oid: int) -> Unfinished:
+        """Have the backfill of a table begin again over its blocks as they lie now; return how far
+        that is."""
         watch.still_guarded()
         self._pace.stopping.clear()
         self.tell(Phase.BACKFILL, "the table was rewritten meanwhile: it starts over", 0.0)
         self._execute(
-            progress.restart_backfill(self.plan.ledger_schema, str(self.run_id), self.table.oid)
+            progress.restart_backfill(self.plan.ledger_schema, str(self.run_id), table_oid)
         )
         return self._so_far(watch.connection)
 
-    def _spans(self, so_far: Unfinished) -> list[Span]:
+    def _spans(self, spans: list[Span]) -> list[Span]:
         """Return what is left to do, in at least as many spans as there are jobs."""
-        left = [span for span in so_far.spans if not span.is_done]
+        left = [span for span in spans if not span.is_done]
         while left and len(left) < self.limits.jobs:
             widest = max(left, key=lambda span: span.end_block - span.next_block)
             middle = (widest.next_block + widest.end_block) // 2
@@ -284,16 +300,23 @@ class _OnlineRun:
             )
             left += [
                 replace(widest, end_block=middle),
-                self._add_span(middle, widest.end_block),
+                self._add_span(widest.table_oid, middle, widest.end_block),
             ]
         return left
 
-    def _add_span(self, first: int, end: int) -> Span:
+    def _add_span(self, table_oid: int, first: int, end: int) -> Span:
         row = self._execute(
-            progress.add_span(self.plan.ledger_schema, str(self.run_id), first, end)
+            progress.add_span(self.plan.ledger_schema, str(self.run_id), table_oid, first, end)
         )
         assert row is not None
-        return Span(span=row[0], first_block=first, next_block=first, end_block=end)
+        return Span(
+            span=row[0],
+            table_oid=table_oid,
+            filenode=row[1],
+            first_block=first,
+            next_block=first,
+            end_block=end,
+        )
 
     def _sweep_until_clean(self, watch: Watch, work: Backfill) -> Swept:
         """Count the rows; work on those that batches left out because somebody had locked them."""
@@ -309,9 +332,15 @@ class _OnlineRun:
                     "Run again when they are let go.",
                 )
             try:
-                work.work([self._add_span(swept.first, swept.end)])
-            except Moved:
-                self._work_all(watch, work, self._restarted(watch))
+                work.work(
+                    [
+                        self._add_span(one.table_oid, one.first, one.end)
+                        for one in swept.left
+                        if one.table_oid in work.batches
+                    ]
+                )
+            except Moved as moved:
+                self._work_all(watch, work, self._restarted(watch, moved.table_oid))
         return swept
 
     def _sweep(self) -> Swept:
@@ -321,17 +350,11 @@ class _OnlineRun:
             connection.execute(for_reading(self.plan.schema).encode())
             if not statements:
                 counted = _one(connection, _count(self.plan))
-                return Swept(rows=counted, categories={}, wrong=0, first=0, end=0)
+                return Swept(rows=counted, categories={}, wrong=0, left=())
             course = Course()
             lines = course.execute(connection, statements[0]).fetchall()
             self.journal.executed += course.statements()
-        return Swept(
-            rows=sum(line[1] for line in lines),
-            categories={line[0]: line[1] for line in lines},
-            wrong=sum(line[2] for line in lines),
-            first=min((line[3] for line in lines if line[3] is not None), default=0),
-            end=max((line[4] for line in lines if line[4] is not None), default=-1) + 1,
-        )
+        return _swept(lines)
 
     # -- index ---------------------------------------------------------------------------------
 
@@ -344,7 +367,8 @@ class _OnlineRun:
                 max_wait_s=self.limits.max_wait_ms / 1000,
                 tell=lambda text, share: self.tell(Phase.INDEX, text, share),
             )
-            for statement in self._of(Phase.INDEX):
+            self._indexes = self._of(Phase.INDEX)
+            for statement in self._indexes:
                 executed = indexing.build(statement)
                 if executed:
                     self.journal.executed.append(executed)
@@ -387,7 +411,7 @@ class _OnlineRun:
     def _judge_cutover(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a table that somebody else has changed, and one whose index is not there."""
         self._judge(connection)
-        for statement in self._of(Phase.INDEX):
+        for statement in self._indexes:
             if state_of(connection, statement) is not State.DONE:
                 raise RefusedError(f"{statement.title}: it is gone, or not valid.", "")
 
@@ -403,7 +427,14 @@ class _OnlineRun:
             yield
 
     def _of(self, phase: Phase) -> tuple[Statement, ...]:
-        return self.plan.of_phase(phase)
+        """Return the statements of a phase, without those for partitions that are gone."""
+        statements = self.plan.of_phase(phase)
+        if not any(one.table for one in statements):
+            return statements
+        with self.connect() as connection, connection.transaction():
+            table = read_table(connection, self.spec)
+        leaves = table.leaves if table else ()
+        return tuple(one for one in statements if one.table is None or one.table in leaves)
 
     def _short(self) -> Short:
         return Short(
@@ -421,6 +452,25 @@ class _OnlineRun:
             return cursor.fetchone() if cursor.description else None
 
 
+def _swept(lines: list[tuple[Any, ...]]) -> Swept:
+    """Return what the sweep's rows (label, table, rows, wrong, first, last) say in all."""
+    categories: dict[str, int] = {}
+    bounds: dict[int, tuple[int, int]] = {}
+    for label, table_oid, rows, wrong, first, last in lines:
+        categories[label] = categories.get(label, 0) + rows
+        if wrong:
+            before = bounds.get(table_oid, (first, last))
+            bounds[table_oid] = min(first, before[0]), max(last, before[1])
+    return Swept(
+        rows=sum(line[2] for line in lines),
+        categories=categories,
+        wrong=sum(line[3] for line in lines),
+        left=tuple(
+            Left(table_oid=oid, first=first, end=last + 1) for oid, (first, last) in bounds.items()
+        ),
+    )
+
+
 def _proof(done: Unfinished) -> Proof:
     """Return the proof over all rows that were updated, by all runs of it."""
     return Proof(
@@ -431,6 +481,14 @@ def _proof(done: Unfinished) -> Proof:
         fingerprint_after=done.hashes_after,
         passed=done.hashes_before == done.hashes_after,
     )
+
+
+def _nothing_else(error: RunbookError, staying: str) -> RunbookError:
+    """Return a refusal, or what is true where something was committed before already."""
+    if not staying or not isinstance(error, RefusedError):
+        return error
+    remedy = error.remedy.replace("Nothing was changed", "Nothing else was changed")
+    return RolledBack(error.message, f"{remedy}{staying}")
 
 
 def _stopped(message: str) -> Stopped:

@@ -3,7 +3,8 @@ it came."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,21 @@ Connect = Callable[[], psycopg.Connection[Any]]
 
 
 class Moved(Exception):
-    """The table lies in another file than the block numbers are of."""
+    """A table lies in another file than the block numbers are of."""
+
+    def __init__(self, table_oid: int) -> None:
+        super().__init__(table_oid)
+        self.table_oid = table_oid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """Blocks of a table in which the sweep found a row that is not classified as the rules say."""
+
+    table_oid: int
+    first: int
+    end: int
+    """The block behind the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +50,29 @@ class Swept:
     rows: int
     categories: dict[str, int]
     wrong: int
-    first: int
-    """The first block with a wrong row."""
-    end: int
-    """The block behind the last one."""
+    left: tuple[Left, ...]
+
+
+@dataclass
+class _Sum:
+    """What batches did."""
+
+    batches: int = 0
+    rows: int = 0
+    busy_ms: float = 0.0
+    longest_ms: float = 0.0
 
 
 @dataclass
 class Backfill:
-    """The backfill of one table. `settings` opens the transaction of each batch."""
+    """The backfill of a table, or of its partitions. `settings` opens each batch's transaction."""
 
     connect: Connect
     ledger_schema: str
     run_id: str
-    table_oid: int
     settings: str
-    batch: Statement
+    batches: Mapping[int, Statement]
+    """By the OID of the table that each is for."""
     journal: Journal
     pace: Pace
     watch: Watch
@@ -60,9 +82,8 @@ class Backfill:
     """Blocks that are done."""
     rows: int = 0
     """Rows that were updated by this run."""
-    batches: int = 0
-    longest_ms: float = 0.0
-    busy_ms: float = 0.0
+    _done: dict[int, _Sum] = field(default_factory=lambda: defaultdict(_Sum))
+    """What was done to each table."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def work(self, spans: list[Span]) -> None:
@@ -80,19 +101,21 @@ class Backfill:
             futures = [pool.submit(self._do, span) for span in left]
             self.watch.over(futures, lambda _: self._tell(began, at_first))
 
-    def executed(self) -> Executed:
-        """Return all batches as one statement that ran."""
-        return Executed(
-            sql=self.batch.sql,
-            title=f"{self.batch.title} ({self.batches:,} batches, the longest held the lock)",
-            phase=self.batch.phase,
-            role=self.batch.role,
-            lock=self.batch.lock,
-            waited_ms=0.0,
-            held_ms=self.longest_ms,
-            duration_ms=round(self.busy_ms, 3),
-            rows=self.rows,
-        )
+    def executed(self) -> Iterator[Executed]:
+        """Yield all batches of each table as one statement that ran."""
+        for oid, done in self._done.items():
+            batch = self.batches[oid]
+            yield Executed(
+                sql=batch.sql,
+                title=f"{batch.title} ({done.batches:,} batches, the longest held the lock)",
+                phase=batch.phase,
+                role=batch.role,
+                lock=batch.lock,
+                waited_ms=0.0,
+                held_ms=done.longest_ms,
+                duration_ms=round(done.busy_ms, 3),
+                rows=done.rows,
+            )
 
     def _tell(self, began: float, at_first: int) -> None:
         """Tell a person how far it is."""
@@ -117,24 +140,24 @@ class Backfill:
                 end = min(at + int(pages.pages), span.end_block)
                 began = time.monotonic()
                 try:
-                    rows = self._one(connection, span.span, at, end)
+                    rows = self._one(connection, span, at, end)
                 except BLOCKED:
                     connection.execute("ROLLBACK")
                     if not patience.pause(self.pace.stopping.wait):
-                        raise self._given_up(connection) from None
+                        raise self._given_up(connection, span) from None
                     continue
                 patience = Patience(self.pace.limits.max_wait_ms / 1000)
                 took = milliseconds(time.monotonic() - began)
                 pages.took(took)
-                self._note(end - at, rows, took)
+                self._note(span, end - at, rows, took)
                 at = end
 
-    def _one(self, connection: psycopg.Connection[Any], span: int, at: int, end: int) -> int:
+    def _one(self, connection: psycopg.Connection[Any], span: Span, at: int, end: int) -> int:
         """Run one batch; return how many rows it updated."""
         began = time.monotonic()
         connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings}".encode())
         bounds = [f"({at},0)", f"({end},0)"]
-        found = connection.execute(self.batch.sql.encode(), bounds).fetchone()
+        found = connection.execute(self.batches[span.table_oid].sql.encode(), bounds).fetchone()
         assert found is not None
         rows, before, after, differing = found
         if differing:
@@ -147,27 +170,29 @@ class Backfill:
             )
         took = milliseconds(time.monotonic() - began)
         noted = connection.execute(
-            progress.note_batch(self.ledger_schema, self.run_id, self.table_oid).encode(),
-            [span, at, end, rows, before, after, took],
+            progress.note_batch(self.ledger_schema, self.run_id).encode(),
+            [span.span, at, end, rows, before, after, took],
         )
         if noted.fetchone() is None:
             connection.execute("ROLLBACK")
-            raise Moved
+            raise Moved(span.table_oid)
         connection.execute("COMMIT")
         return int(rows)
 
-    def _note(self, blocks: int, rows: int, took: float) -> None:
+    def _note(self, span: Span, blocks: int, rows: int, took: float) -> None:
         self.journal.batch(blocks, rows, took)
         with self._lock:
             self.done += blocks
             self.rows += rows
-            self.batches += 1
-            self.busy_ms += took
-            self.longest_ms = max(self.longest_ms, took)
+            done = self._done[span.table_oid]
+            done.batches += 1
+            done.rows += rows
+            done.busy_ms += took
+            done.longest_ms = max(done.longest_ms, took)
 
-    def _given_up(self, connection: psycopg.Connection[Any]) -> Stopped:
+    def _given_up(self, connection: psycopg.Connection[Any], span: Span) -> Stopped:
         return Stopped(
             f"Batches could not lock the table for {self.pace.limits.max_wait_ms / 1000:,.0f} s: "
-            f"{said(holders(connection, self.table_oid))}.",
+            f"{said(holders(connection, span.table_oid))}.",
             "Run again when they are done.",
         )

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,8 @@ class Pace:
     """Why it pauses now, or ''."""
     stopping: threading.Event = field(default_factory=threading.Event)
     _open: threading.Event = field(default_factory=threading.Event)
+    _written: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=4_000))
+    """When how much WAL was written: by it a replica's lag is known that replays nothing at all."""
     _since: float = 0.0
 
     def __post_init__(self) -> None:
@@ -85,14 +88,24 @@ class Pace:
             _STATE, [limits.max_active > 0, limits.max_unarchived > 0]
         ).fetchone()
         assert row is not None
-        lag, replica, unarchived, active = row
-        if limits.max_lag_ms and lag is not None and lag > limits.max_lag_ms:
-            return f"replica {replica!r} is {lag:,.0f} ms behind (limit {limits.max_lag_ms:,})"
+        written, replayed, replica, told_ms, unarchived, active = row
+        lag_ms = max(told_ms or 0, self._lag_ms(written, replayed))
+        if limits.max_lag_ms and lag_ms > limits.max_lag_ms:
+            return f"replica {replica!r} is {lag_ms:,.0f} ms behind (limit {limits.max_lag_ms:,})"
         if limits.max_unarchived and unarchived is not None and unarchived > limits.max_unarchived:
             return f"archive: {unarchived:,} WAL segments wait (limit {limits.max_unarchived:,})"
         if limits.max_active and active is not None and active > limits.max_active:
             return f"application: {active:,} sessions are active (limit {limits.max_active:,})"
         return ""
+
+    def _lag_ms(self, written: int, replayed: int | None) -> float:
+        """Return for how long a replica has not replayed what was written, as far as was seen."""
+        now = time.monotonic()
+        self._written.append((now, written))
+        if replayed is None or replayed >= written:
+            return 0.0
+        missing = [at for at, position in self._written if position > replayed]
+        return (now - missing[0]) * 1000
 
 
 def _kind(reason: str) -> str:
@@ -100,25 +113,26 @@ def _kind(reason: str) -> str:
     return reason.split(maxsplit=1)[0].rstrip(":")
 
 
-# A replica that is caught up reports no lag, or that of its last reply; only bytes that it has not
-# replayed make it one. Segments are counted by their numbers in the names of WAL files (docs,
-# 9.28.3): what was archived last against what is written now.
+# The server's own replay_lag is that of a replica's last reply: one that replays nothing reports
+# none, and one that is caught up the last that it had. Segments are counted by their numbers in the
+# names of WAL files (docs, 9.28.3): what was archived last, or else failed to be, against what is
+# written now.
 _STATE = """\
-SELECT r.lag, r.name, w.unarchived, a.active
-FROM (SELECT (array_agg(lag ORDER BY lag DESC))[1] AS lag,
-             (array_agg(application_name ORDER BY lag DESC))[1] AS name
-      FROM (SELECT application_name, (extract(epoch FROM replay_lag) * 1000)::float8 AS lag
-            FROM pg_stat_replication
-            WHERE replay_lsn < pg_current_wal_lsn() AND replay_lag IS NOT NULL) AS replica) AS r,
+SELECT (pg_current_wal_lsn() - '0/0')::bigint, r.replayed, r.name, r.lag, w.unarchived, a.active
+FROM (SELECT min(replay_lsn - '0/0')::bigint AS replayed,
+             (array_agg(application_name ORDER BY replay_lsn))[1] AS name,
+             (max(extract(epoch FROM replay_lag)) * 1000)::float8 AS lag
+      FROM pg_stat_replication WHERE replay_lsn < pg_current_wal_lsn()) AS r,
      (SELECT CASE WHEN %s THEN count(*) END AS active FROM pg_stat_activity
       WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()
         AND application_name NOT LIKE 'runbook %%' AND datname = current_database()) AS a,
      (SELECT CASE WHEN %s AND current_setting('archive_mode') <> 'off' THEN (
           SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn) / size
-                 - (('x' || lpad(substr(last_archived_wal, 9, 8), 16, '0'))::bit(64)::bigint
+                 - (('x' || lpad(substr(wal, 9, 8), 16, '0'))::bit(64)::bigint
                     * (4294967296 / size)
-                    + ('x' || lpad(substr(last_archived_wal, 17, 8), 16, '0'))::bit(64)::bigint)
-          FROM pg_stat_archiver, (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS size)
-               AS segment
-          WHERE last_archived_wal ~ '^[0-9A-F]{24}$'
+                    + ('x' || lpad(substr(wal, 17, 8), 16, '0'))::bit(64)::bigint)
+          FROM (SELECT coalesce(last_archived_wal, last_failed_wal) AS wal FROM pg_stat_archiver)
+               AS archiver,
+               (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS size) AS segment
+          WHERE wal ~ '^[0-9A-F]{24}$'
       )::bigint END AS unarchived) AS w"""

@@ -112,7 +112,7 @@ class Short:
     def _refusal(self, tries: int, who: str) -> RefusedError:
         return RefusedError(
             f"Table {self.table.schema}.{self.table.name} could not be locked in {tries:,} tries "
-            f"within {self.max_wait_s:,.0f} s: {who}.",
+            f"within {self.max_wait_s:,.1f} s: {who}.",
             "Nothing was changed. Run again when they are done, or raise --max-wait-ms.",
         )
 
