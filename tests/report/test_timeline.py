@@ -165,9 +165,12 @@ def test_the_record_of_a_resumed_run_has_its_id() -> None:
     assert online_record(resumed=RESUMED).run_id == RUN
 
 
-def test_a_stopped_run_is_a_bad_end() -> None:
+def test_a_run_that_was_stopped_says_where() -> None:
     made = record(outcome=Outcome.STOPPED, exit_code=6, message="The run was interrupted.")
+    made.note_online(None, journal(phases=journal().phases[:3]))
     assert summary.headline(made) == "Stopped: The run was interrupted."
+    (tile,) = (tile for tile in summary.tiles(made) if tile.name == "where it stopped")
+    assert (tile.amount, tile.kind) == ("backfill", "bad")
 
 
 # -- statements ---------------------------------------------------------------------------------

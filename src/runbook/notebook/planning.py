@@ -72,6 +72,7 @@ class Planning(Session[P]):
                     {
                         "Plan": plan.sha256,
                         "Mode": plan.mode,
+                        "Phases": " → ".join(dict.fromkeys(one.phase for one in plan.statements)),
                         "Statements": f"{len(plan.statements)}, in full in plan.sql",
                         "Estimated time": f"{plan.estimated_ms / 1000:,.1f} s",
                         "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",

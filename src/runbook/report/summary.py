@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from runbook.errors import Outcome
 from runbook.record import Database, Record
 from runbook.report.html import as_json
 from runbook.report.numbers import duration, share
@@ -78,6 +79,9 @@ def tiles(record: Record) -> list[Tile]:
         if number:
             name = level if number == 1 else f"{level}s"
             found.append(Tile(name=name, amount=str(number), kind=kind))
+    if record.outcome is Outcome.STOPPED and record.online and record.online["phases"]:
+        phase = record.online["phases"][-1]["phase"]
+        found.append(Tile(name="where it stopped", amount=phase, kind="bad"))
     if record.step == "migrate" and record.plan:
         approved = "yes" if record.plan.is_approved else "no"
         found.append(Tile(name="plan approved", amount=approved))
