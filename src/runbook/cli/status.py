@@ -177,6 +177,7 @@ def _as_json(spec: Spec, status: Status) -> dict[str, Any]:
         "database": status.database,
         "unfinished": {
             **{name: item for name, item in asdict(run).items() if name != "plan"},
+            "blocks": run.blocks,
             "blocks_done": run.blocks_done,
             "left_s": run.left_s,
             "index": status.index,

@@ -144,4 +144,5 @@ def index_progress(
 _PROGRESS = """\
 SELECT phase, CASE WHEN blocks_total > 0 THEN blocks_done ELSE tuples_done END,
        CASE WHEN blocks_total > 0 THEN blocks_total ELSE tuples_total END
-FROM pg_stat_progress_create_index WHERE pid = %(pid)s OR relid = %(oid)s::oid"""
+FROM pg_stat_progress_create_index WHERE pid = %(pid)s OR relid = %(oid)s::oid
+   OR relid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))"""
