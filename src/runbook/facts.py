@@ -57,6 +57,11 @@ class Index:
     of_constraint: bool
     """Whether it belongs to a constraint, and so is renamed with it."""
 
+    @property
+    def is_unique(self) -> bool:
+        """Whether it holds keys."""
+        return self.definition.startswith("CREATE UNIQUE ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sequence:
@@ -115,6 +120,8 @@ class Table:
     indexes: tuple[Index, ...]
     sequences: tuple[Sequence, ...]
     update_triggers: tuple[Trigger, ...]
+    before_triggers: tuple[Trigger, ...]
+    """Those that may change a row before it is written, on insert or update; of partitions, too."""
     rules: tuple[str, ...]
     """Rewrite rules: they change what a statement does."""
     partitions: tuple[Partition, ...]

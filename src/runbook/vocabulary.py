@@ -53,6 +53,8 @@ class Role(StrEnum):
     """After it both tallies are compared; a difference rolls everything back."""
     BATCH = "batch"
     """Run once a block range, with its bounds as $1 and $2; returns the range's proof."""
+    REDO = "redo"
+    """A batch over blocks in which the sweep found something, whatever it is labelled."""
     SWEEP = "sweep"
     """After all batches: counts the rows, and says where one is left that is labelled otherwise."""
     CONCURRENT = "concurrent"

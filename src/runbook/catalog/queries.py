@@ -119,6 +119,15 @@ FROM pg_trigger
 WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0
 ORDER BY tgname"""
 
+BEFORE_TRIGGERS = """\
+SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition
+FROM pg_trigger g
+WHERE g.tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid::oid
+                    FROM pg_partition_tree(%(oid)s::oid::regclass))
+  AND g.tgparentid = 0 AND NOT g.tgisinternal AND g.tgenabled <> 'D'
+  AND g.tgtype & 3 = 3 AND g.tgtype & 20 <> 0
+ORDER BY 1, 2"""
+
 RELATIONS = """\
 SELECT c.relname::text AS name,
        CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'

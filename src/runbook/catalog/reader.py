@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
@@ -25,7 +26,7 @@ from runbook.facts import (
     Trigger,
     TypeFacts,
 )
-from runbook.settings import for_reading
+from runbook.settings import for_reading, pinned
 from runbook.spec import Spec
 
 Connection = psycopg.Connection[Any]
@@ -120,6 +121,9 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
                 for row in _rows(connection, queries.INDEXES, of)
             ),
             sequences=tuple(Sequence(**r) for r in _rows(connection, queries.SEQUENCES, of)),
+            before_triggers=tuple(
+                Trigger(**row) for row in _rows(connection, queries.BEFORE_TRIGGERS, of)
+            ),
             partitions=tuple(Partition(**r) for r in _rows(connection, queries.PARTITIONS, of)),
             grants=tuple(
                 Grant(**{**row, "rights": tuple(row["rights"])})
@@ -223,8 +227,14 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _plain_search_path(connection: Connection) -> Iterator[None]:
-    """Have definitions printed with every name qualified, whatever the role's search path."""
-    before = connection.execute("SELECT current_setting('search_path')").fetchone()
-    connection.execute("SELECT set_config('search_path', '', true)")
-    yield
-    connection.execute("SELECT set_config('search_path', %s, true)", before)
+    """Have definitions printed alike, whatever the role's settings: with every name qualified, and
+    constants in one form."""
+    plain = {name: ", ".join(values) for name, values in pinned("public")} | {"search_path": ""}
+    query = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)"
+    before = dict(connection.execute(query, [list(plain)]).fetchall())
+    for settings in (plain, before):
+        connection.execute(
+            "SELECT set_config(key, value, true) FROM jsonb_each_text(%s)", [Jsonb(settings)]
+        )
+        if settings is plain:
+            yield

@@ -154,6 +154,7 @@ class Additions:
     constraints: frozenset[str] = frozenset()
     indexes: frozenset[str] = frozenset()
     update_triggers: frozenset[str] = frozenset()
+    before_triggers: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
 
     def __or__(self, other: Self) -> Self:

@@ -33,6 +33,7 @@ from runbook.operations.rule import Rule, label_expression, others_expression
 from runbook.operations.trigger import (
     contract_trigger,
     expand_trigger,
+    insert_trigger,
     serve_old_name,
     update_trigger,
 )
@@ -236,7 +237,7 @@ class Classify(Operation):
             )
             yield self._drop_default(scope, Phase.ATOMIC)
         if scope.old_name_view:
-            given = self.label_expression(self._type(scope))
+            given = self.label_expression()
             yield from serve_old_name(scope, self.column, given, self.rule_columns())
 
     def _add_column(self, scope: Scope, label: str, phase: Phase = Phase.ATOMIC) -> Statement:
@@ -289,9 +290,10 @@ class Classify(Operation):
     def _type(self, scope: Scope) -> sql.Composable:
         return sql.name(scope.schema, self.type)
 
-    def _assignments(self, scope: Scope) -> sql.Composable:
+    def _assignments(self, scope: Scope, *, keys: bool = True) -> sql.Composable:
         """Return what an UPDATE sets: the label, and columns to themselves to spare the indexes."""
-        same = (sql.compose("{name} = {name}, ", name=n) for n in set_to_itself(scope.table))
+        spared = set_to_itself(scope.table, keys=keys)
+        same = (sql.compose("{name} = {name}, ", name=name) for name in spared)
         return sql.compose(
             "{same}{column} =\n    {typed}",
             same=sql.join("", same),
@@ -302,6 +304,15 @@ class Classify(Operation):
     # -- the change, online ------------------------------------------------------------------
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
+        for constraint in scope.table.constraints:
+            if constraint.kind in "cn" and not constraint.validated:
+                yield blocker(
+                    "constraint-not-valid",
+                    constraint.name,
+                    f"Constraint {constraint.name!r} is NOT VALID: a row that violates it cannot "
+                    "be updated, and would stop the backfill.",
+                    "Validate it (ALTER TABLE … VALIDATE CONSTRAINT), or drop it.",
+                )
         if not scope.old_name_view:
             yield from self._serving_findings(scope)
 
@@ -318,8 +329,9 @@ class Classify(Operation):
                     "Write the rule on the columns that it is generated from, or choose mode "
                     "`atomic` without --old-name-view.",
                 )
-        for trigger in scope.table.update_triggers:
-            if trigger.name >= (own := update_trigger(self.column)):
+        for trigger in scope.table.before_triggers:
+            # By bytes, as PostgreSQL sorts names.
+            if trigger.name.encode() >= (own := insert_trigger(self.column)).encode():
                 yield blocker(
                     "trigger-fires-later",
                     trigger.name,
@@ -331,9 +343,31 @@ class Classify(Operation):
     def online_statements(self, scope: Scope) -> Iterator[Statement]:
         label, _ = self._commonest(scope.census)
         yield self._add_column(scope, label, Phase.EXPAND)
-        yield from expand_trigger(scope, self.column, self.label_expression(self._type(scope)))
+        yield from expand_trigger(scope, self.column, self.label_expression())
         for leaf in scope.table.leaves:
-            yield self._batch(scope, leaf, label)
+            yield self._batch(
+                scope,
+                leaf,
+                Role.BATCH,
+                sql.compose(
+                    "{column} = {label}\n        AND {others}",
+                    column=self.column,
+                    label=sql.value(label),
+                    others=others_expression(self.rules, self.otherwise, label),
+                ),
+                f"Classify the rows of a block range of {leaf[1]} that are not {label}",
+            )
+            yield self._batch(
+                scope,
+                leaf,
+                Role.REDO,
+                sql.compose(
+                    "{column} IS DISTINCT FROM\n    {typed}",
+                    column=self.column,
+                    typed=self.label_expression(self._type(scope)),
+                ),
+                f"Classify what is left of a block range of {leaf[1]}",
+            )
         yield scope.statement(
             sweep(scope.relation, self.column, self.label_expression(self._type(scope))),
             f"Count the rows of each {self.column}, and find any that is not the rules'",
@@ -344,24 +378,17 @@ class Classify(Operation):
         yield from contract_trigger(scope, self.column, self.rule_columns())
         yield self._drop_default(scope, Phase.CUTOVER)
 
-    def _batch(self, scope: Scope, leaf: tuple[str, str], label: str) -> Statement:
+    def _batch(
+        self, scope: Scope, leaf: tuple[str, str], role: Role, filter_: sql.Composable, title: str
+    ) -> Statement:
         """Return the backfill of a range of blocks of one table."""
+        assignments = self._assignments(scope, keys=False)
         return scope.statement(
-            batch(
-                scope.table,
-                sql.name(*leaf),
-                filter_=sql.compose(
-                    "{column} = {label}\n        AND {others}",
-                    column=self.column,
-                    label=sql.value(label),
-                    others=others_expression(self.rules, self.otherwise, label),
-                ),
-                assignments=self._assignments(scope),
-            ),
-            f"Classify the rows of a block range of {leaf[1]} that are not {label}",
+            batch(scope.table, sql.name(*leaf), filter_=filter_, assignments=assignments),
+            title,
             lock=Lock.ROW_EXCLUSIVE,
             phase=Phase.BACKFILL,
-            role=Role.BATCH,
+            role=role,
             table=leaf,
         )
 
@@ -370,6 +397,7 @@ class Classify(Operation):
             columns=frozenset({self.column}),
             constraints=frozenset({not_null_name(scope.table_after, self.column)}),
             update_triggers=frozenset({update_trigger(self.column)}),
+            before_triggers=frozenset({insert_trigger(self.column), update_trigger(self.column)}),
         )
 
     def after(self, scope: Scope) -> Scope:

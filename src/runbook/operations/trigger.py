@@ -11,6 +11,7 @@ from typing import LiteralString
 
 from runbook import sql
 from runbook.operations.base import NAME_BYTES, Scope
+from runbook.settings import pinned
 from runbook.vocabulary import Lock, Phase, Statement
 
 
@@ -38,7 +39,9 @@ def _cut(name: str) -> str:
 
 
 def expand_trigger(scope: Scope, column: str, label: sql.Composable) -> Iterator[Statement]:
-    """Yield what makes function and triggers. `label` is the expression over the row's columns."""
+    """Yield what makes function and triggers. `label` is the expression over the row's columns, as
+    text: a writer may lack USAGE on the schema that a cast would name.
+    """
     yield _function(scope, column, label, Phase.EXPAND)
     yield from _on_insert(scope, column, sql.compose(""), Phase.EXPAND)
     yield from _on_update(scope, column, Phase.EXPAND)
@@ -68,13 +71,16 @@ def _serving(
 ) -> Iterator[Statement]:
     """Yield the triggers beside a view, and what removes them later. They leave alone what an
     application that knows the column has written into it: a label that it gives, and every label
-    as long as nothing changes that the rules look at."""
+    as long as nothing changes that the rules look at: as it is stored, for 1.0 = 1.00 to a number
+    and not to its text."""
     missing = sql.compose("WHEN (NEW.{column} IS NULL) ", column=column)
     yield from _on_insert(scope, column, missing, phase)
     new, old = (
         sql.join(", ", (sql.compose(row, name=name) for name in rule_columns)) for row in _ROWS
     )
-    changed = sql.compose(" AND ROW({new}) IS DISTINCT FROM ROW({old})", new=new, old=old)
+    changed = sql.compose(
+        " AND ROW({new})::record OPERATOR(pg_catalog.*<>) ROW({old})::record", new=new, old=old
+    )
     yield from _on_update(scope, column, phase, changed if rule_columns else None)
     yield from _contracting(scope, column)
 
@@ -118,9 +124,9 @@ def _function(scope: Scope, column: str, label: sql.Composable, phase: Phase) ->
     return scope.statement(
         sql.render(
             "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql\n"
-            "    SET search_path = pg_catalog, {schema}, pg_temp\nAS {body}",
+            "    {settings}\nAS {body}",
             function=sql.name(scope.schema, _function_name(scope, column)),
-            schema=scope.schema,
+            settings=sql.join("\n    ", _settings(scope.schema)),
             body=sql.dollar_quoted(body),
         ),
         f"Create the function that gives a new row its {column}",
@@ -128,6 +134,13 @@ def _function(scope: Scope, column: str, label: sql.Composable, phase: Phase) ->
         undo=_drop_function(scope, column, phase).sql,
         phase=phase,
     )
+
+
+def _settings(schema: str) -> Iterator[sql.Composable]:
+    """Yield what the rules mean their text by, whatever the writer's own settings are."""
+    for name, values in pinned(schema):
+        if name != "row_security":
+            yield sql.compose("SET {name} = {values}", name=name, values=sql.values(values))
 
 
 def _trigger(

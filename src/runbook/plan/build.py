@@ -17,6 +17,13 @@ from runbook.vocabulary import Lock, Phase, Role, Statement
 STATEMENTS_MS = 50.0
 """Milliseconds for all that does not depend on the rows."""
 
+MAINTENANCE_MS = 1_500
+"""How long a try waits for an autovacuum to give way."""
+
+BATCH_LOCK_MS = 500
+"""The longest that a batch waits for a lock: below deadlock_timeout (1 s), after which PostgreSQL
+would end the application's transaction and not the batch."""
+
 TALLY_US = 1.5
 """Microseconds to count and fingerprint one row."""
 
@@ -140,6 +147,11 @@ def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iter
 
 
 _ONLINE = (Phase.PREPARE, Phase.EXPAND, Phase.BACKFILL, Phase.INDEX, Phase.CUTOVER)
+_COMMITS = {Phase.BACKFILL: "off", Phase.EXPAND: "local", Phase.CUTOVER: "local"}
+"""How a phase's commits wait. What is reported as done must survive a crash of the server: a batch
+and the note of it are lost together, and done again. While it holds the table's lock a commit must
+not wait for a replica; the run ends with one that does, and with it all before it."""
+
 _LOCKING = (Phase.EXPAND, Phase.CUTOVER)
 """The phases that lock the table against the application."""
 
@@ -177,6 +189,19 @@ def _opening(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement
         phase=phase,
         role=Role.SETTING,
     )
+    # Nobody who reads or writes queues behind this one. An autovacuum gives way to who has waited
+    # for a second (deadlock_timeout), which a try for the stronger lock never does.
+    yield _set(scope, phase, "lock_timeout", f"{MAINTENANCE_MS}ms")
+    yield scope.statement(
+        sql.render("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE", table=scope.relation),
+        "Have an autovacuum give way",
+        lock=Lock.SHARE_UPDATE_EXCLUSIVE,
+        phase=phase,
+        role=Role.SETTING,
+    )
+    yield _set(scope, phase, "lock_timeout", f"{options.lock_timeout_ms}ms")
+    # A partitioned table is locked partition by partition, and lock_timeout holds for each.
+    yield _set(scope, phase, "statement_timeout", f"{options.lock_timeout_ms}ms")
     yield scope.statement(
         sql.render("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE", table=scope.relation),
         "Lock the table",
@@ -184,22 +209,28 @@ def _opening(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement
         phase=phase,
         role=Role.LOCK,
     )
+    yield _set(scope, phase, "statement_timeout", f"{options.statement_timeout_ms}ms")
 
 
 def _settings(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement]:
     """Yield the limits of a transaction, and the settings that its SQL is meant under."""
+    lock_ms = options.lock_timeout_ms
+    if phase is Phase.BACKFILL:
+        lock_ms = min(lock_ms, BATCH_LOCK_MS)
     for setting, values in (
-        ("lock_timeout", (f"{options.lock_timeout_ms}ms",)),
+        ("lock_timeout", (f"{lock_ms}ms",)),
         ("statement_timeout", (f"{options.statement_timeout_ms}ms",)),
-        # What is reported as done must survive a crash of the server. A batch and the note of it
-        # are lost together, and done again; the cutover's commit flushes them all.
-        ("synchronous_commit", ("off" if phase is Phase.BACKFILL else "on",)),
+        ("synchronous_commit", (_COMMITS.get(phase, "on"),)),
         *pinned(scope.schema),
     ):
-        yield scope.statement(
-            set_local(setting, *values),
-            f"Set {setting} for this transaction",
-            lock=Lock.NONE,
-            phase=phase,
-            role=Role.SETTING,
-        )
+        yield _set(scope, phase, setting, *values)
+
+
+def _set(scope: Scope, phase: Phase, setting: str, *values: str) -> Statement:
+    return scope.statement(
+        set_local(setting, *values),
+        f"Set {setting} for this transaction",
+        lock=Lock.NONE,
+        phase=phase,
+        role=Role.SETTING,
+    )

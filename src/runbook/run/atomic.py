@@ -19,7 +19,7 @@ from runbook.run.drift import drift
 from runbook.run.exclusion import exclude_others
 from runbook.run.holders import holders, said
 from runbook.run.patience import BLOCKED, Patience
-from runbook.run.recorded import is_recorded
+from runbook.run.recorded import is_recorded, pid_of
 from runbook.run.rollback import committed_before, rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
@@ -202,7 +202,7 @@ class _AtomicRun:
 
     def _commit(self, connection: psycopg.Connection[Any], staying: str) -> None:
         """Commit; if the answer is lost, ask the ledger whether it was done."""
-        pid = connection.info.backend_pid
+        pid = pid_of(connection)
         try:
             with rolling_back(connection, staying):
                 connection.commit()

@@ -45,7 +45,12 @@ class Course:
     ) -> psycopg.Cursor[Any]:
         """Execute a statement and note how long it took."""
         started = time.monotonic()
-        cursor = connection.execute(statement.sql.encode())
+        try:
+            cursor = connection.execute(statement.sql.encode())
+        except psycopg.errors.QueryCanceled as error:
+            if statement.role is not Role.LOCK:
+                raise
+            raise psycopg.errors.LockNotAvailable(str(error)) from error
         ended = time.monotonic()
         locking = statement.role is Role.LOCK
         if locking:

@@ -15,7 +15,12 @@ import psycopg
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Each pause is between half of it and one and a half times it, and twice as long as the last."""
 
-BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+BLOCKED = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    # A row of a batch moved to another partition meanwhile.
+    psycopg.errors.SerializationFailure,
+)
 
 
 @dataclass

@@ -44,6 +44,13 @@ def is_recorded(
         raise _unknown(run_id) from None
 
 
+def pid_of(connection: psycopg.Connection[Any]) -> int:
+    """Return the server's process of a session, as the server itself says."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def _unknown(run_id: uuid.UUID) -> RunbookError:
     return RunbookError(
         "The connection was lost while committing, and the server does not answer: the migration "

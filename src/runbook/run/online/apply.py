@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -12,7 +12,14 @@ from runbook import sql
 from runbook.catalog import read_table, snapshot
 from runbook.catalog.ledger import read_unfinished
 from runbook.database import require_utf8
-from runbook.errors import RefusedError, RolledBack, RunbookError, RunInProgress, Stopped
+from runbook.errors import (
+    ChecksFailed,
+    RefusedError,
+    RolledBack,
+    RunbookError,
+    RunInProgress,
+    Stopped,
+)
 from runbook.facts import Catalog, Span, Table, Unfinished
 from runbook.operations.fingerprint import ROW_HASH
 from runbook.plan import Plan, progress
@@ -21,7 +28,7 @@ from runbook.run.course import Course
 from runbook.run.drift import drift
 from runbook.run.holders import holders, said
 from runbook.run.online.backfill import Backfill, Left, Moved, Swept
-from runbook.run.online.guard import guarded
+from runbook.run.online.guard import guarded, unhurried
 from runbook.run.online.indexing import Indexing, state_of
 from runbook.run.online.journal import Journal
 from runbook.run.online.pace import Limits, Pace
@@ -98,12 +105,16 @@ class _OnlineRun:
     tell: Tell
     _phase: Phase = Phase.PREPARE
     """Where it is; from the backfill on something is committed."""
+    _is_done: bool = False
+    """Whether the cutover is committed."""
     _pace: Pace = field(init=False)
     _indexes: tuple[Statement, ...] = ()
     """What was built, and must be there at the cutover."""
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.limits, self.journal)
+        connect = self.connect
+        self.connect = lambda: unhurried(connect)
         if self.catalog.unfinished:
             self.run_id = uuid.UUID(self.catalog.unfinished.run_id)
             self._phase = Phase.BACKFILL
@@ -118,11 +129,14 @@ class _OnlineRun:
             require_utf8(watcher)
             watch = Watch(watcher, guard_pid, self._pace, self.journal)
             if not self._is_resumed(watcher):
-                self._expand()
-            swept = self._backfill(watch)
+                self._expand(watch)
+            work = self._backfill(watch)
             self._index(watch)
-            done = self._so_far(watcher)
-            self._cutover(watch, swept, done)
+            with self._in(Phase.CUTOVER):
+                swept = self._sweep_until_clean(watch, work)
+                done = self._so_far(watcher)
+                self._cutover(watch, swept, done)
+                self._make_durable()
         return AppliedOnline(run_id=str(self.run_id), rows=swept.rows, proof=_proof(done))
 
     def _is_resumed(self, connection: psycopg.Connection[Any]) -> bool:
@@ -166,6 +180,12 @@ class _OnlineRun:
                 raise _stopped(error.message) from None
             raise _nothing_else(error, self._staying()) from None
         except (psycopg.Error, KeyboardInterrupt) as error:
+            if self._is_done:
+                raise ChecksFailed(
+                    what_failed(error),
+                    "The migration is applied and proved, but not every check could be asked: run "
+                    "`runbook verify`.",
+                ) from error
             if self._is_begun:
                 raise _stopped(f"{what_failed(error)} It was at {self._phase}.") from error
             raise RolledBack(
@@ -185,7 +205,7 @@ class _OnlineRun:
 
     # -- expand --------------------------------------------------------------------------------
 
-    def _expand(self) -> None:
+    def _expand(self, watch: Watch) -> None:
         """Add what the application does not know yet, and note the run, in one transaction."""
         with self._in(Phase.PREPARE):
             for statement in self._of(Phase.PREPARE):
@@ -196,13 +216,14 @@ class _OnlineRun:
         schema, run_id = self.plan.ledger_schema, str(self.run_id)
         with self._in(Phase.EXPAND):
             try:
-                self._short().run(
+                self._short(watch).run(
                     Transaction(
                         phase=Phase.EXPAND,
                         statements=self._of(Phase.EXPAND),
                         prelude=(create_ledger(schema), progress.create_progress(schema)),
-                        judge=self._judge,
+                        judge=self._judge_expand,
                         finale=(progress.start_run(schema, run_id, self.plan, self.table.oid),),
+                        committed=self._begin,
                     )
                 )
             except LostCommit:
@@ -211,6 +232,20 @@ class _OnlineRun:
                     "either whole or not there at all.",
                     "",
                 ) from None
+
+    def _begin(self) -> None:
+        self._phase = Phase.BACKFILL
+
+    def _judge_expand(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse as `_judge` does, and where an index that is to be built is there already: a
+        rollback would take it for the run's own."""
+        self._judge(connection)
+        for statement in self.plan.of_phase(Phase.INDEX):
+            if state_of(connection, statement) is not State.ABSENT:
+                raise RefusedError(
+                    f"{statement.title}: its name is taken already.",
+                    "Nothing was changed. Rename or drop that, then review again.",
+                )
 
     def _judge(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a table that is not the one that the plan was made for."""
@@ -223,24 +258,21 @@ class _OnlineRun:
 
     # -- backfill ------------------------------------------------------------------------------
 
-    def _backfill(self, watch: Watch) -> Swept:
-        """Classify every row that was there before the trigger; return what the sweep counted."""
+    def _backfill(self, watch: Watch) -> Backfill:
+        """Classify every row that was there before the triggers; return what did it."""
         with self._in(Phase.BACKFILL):
             so_far = self._so_far(watch.connection)
             work = self._work(watch, so_far)
-            if not work.batches:
-                return self._sweep()
             self.journal.begin_backfill()
-            try:
-                if so_far.phase == Phase.BACKFILL:
+            if so_far.phase == Phase.BACKFILL:
+                try:
                     self._work_all(watch, work, so_far)
-                swept = self._sweep_until_clean(watch, work)
-            finally:
-                self.journal.executed += work.executed()
-            self._execute(
-                progress.enter_phase(self.plan.ledger_schema, str(self.run_id), Phase.INDEX)
-            )
-            return swept
+                finally:
+                    self.journal.executed += work.executed()
+                self._execute(
+                    progress.enter_phase(self.plan.ledger_schema, str(self.run_id), Phase.INDEX)
+                )
+            return work
 
     def _work(self, watch: Watch, so_far: Unfinished) -> Backfill:
         settings = [one.sql for one in self._of(Phase.BACKFILL) if one.role is Role.SETTING]
@@ -249,7 +281,8 @@ class _OnlineRun:
             ledger_schema=self.plan.ledger_schema,
             run_id=str(self.run_id),
             settings=";\n".join(settings),
-            batches=dict(self._batches(watch.connection)),
+            batches=dict(self._batches(watch.connection, Role.BATCH)),
+            redos=dict(self._batches(watch.connection, Role.REDO)),
             journal=self.journal,
             pace=self._pace,
             watch=watch,
@@ -257,16 +290,19 @@ class _OnlineRun:
             blocks=so_far.blocks,
         )
 
-    def _batches(self, connection: psycopg.Connection[Any]) -> Iterator[tuple[int, Statement]]:
+    def _batches(
+        self, connection: psycopg.Connection[Any], role: Role
+    ) -> Iterator[tuple[int, Statement]]:
         """Yield the batches with the OIDs of the tables that they are for."""
         for one in self._of(Phase.BACKFILL):
-            if one.role is Role.BATCH:
+            if one.role is role:
                 query = sql.render("SELECT {oid}::oid::bigint", oid=progress.oid_of(one))
                 yield _one(connection, query), one
 
     def _work_all(self, watch: Watch, work: Backfill, so_far: Unfinished) -> None:
         """Work through all blocks, and from the start again whenever the table was rewritten."""
         while True:
+            self._refuse_renamed(watch.connection)
             spans = self._spans([one for one in so_far.spans if one.table_oid in work.batches])
             work.blocks, work.done = so_far.blocks, so_far.blocks_done
             try:
@@ -323,16 +359,17 @@ class _OnlineRun:
         )
 
     def _sweep_until_clean(self, watch: Watch, work: Backfill) -> Swept:
-        """Count the rows; work on those that batches left out because somebody had locked them."""
+        """Count the rows; work on those that batches left out because somebody had locked them, or
+        that were written while the triggers were not at work."""
         patience = Patience(self.limits.max_wait_ms / 1000)
         while (swept := self._sweep()).wrong:
-            self.tell(Phase.BACKFILL, f"{swept.wrong:,} rows were locked by others: once more", 1.0)
+            self.tell(Phase.CUTOVER, f"{swept.wrong:,} rows were left out: once more", 0.0)
             if not patience.pause():
                 blockers = holders(watch.connection, self.table.oid)
                 raise Stopped(
                     f"{swept.wrong:,} rows could not be classified for "
-                    f"{self.limits.max_wait_ms / 1000:,.0f} s; most likely they are locked: "
-                    f"{said(blockers)}.",
+                    f"{self.limits.max_wait_ms / 1000:,.1f} s: they are locked, or something of "
+                    f"the application gives them another label. {said(blockers)}.",
                     "Run again when they are let go.",
                 )
             try:
@@ -340,11 +377,14 @@ class _OnlineRun:
                     [
                         self._add_span(one.table_oid, one.first, one.end)
                         for one in swept.left
-                        if one.table_oid in work.batches
-                    ]
+                        if one.table_oid in work.redos
+                    ],
+                    redo=True,
                 )
             except Moved as moved:
                 self._work_all(watch, work, self._restarted(watch, moved.table_oid))
+            finally:
+                self.journal.executed += work.executed()
         return swept
 
     def _sweep(self) -> Swept:
@@ -394,36 +434,69 @@ class _OnlineRun:
             "algorithm": sql.value(proof.algorithm),
             "fingerprint": sql.value(proof.fingerprint_after),
         }
-        with self._in(Phase.CUTOVER):
-            watch.still_guarded()
-            try:
-                self._short().run(
-                    Transaction(
-                        phase=Phase.CUTOVER,
-                        statements=self._of(Phase.CUTOVER),
-                        judge=self._judge_cutover,
-                        finale=(
-                            record_run(schema, self.spec, self.plan, measured),
-                            progress.end_run(schema, str(self.run_id), "applied"),
-                        ),
-                    )
+        try:
+            self._short(watch).run(
+                Transaction(
+                    phase=Phase.CUTOVER,
+                    statements=self._of(Phase.CUTOVER),
+                    judge=self._judge_cutover,
+                    finale=(
+                        record_run(schema, self.spec, self.plan, measured),
+                        progress.end_run(schema, str(self.run_id), "applied"),
+                    ),
+                    committed=self._finish,
                 )
-            except LostCommit as lost:
-                if not is_recorded(
-                    self.connect,
-                    schema,
-                    self.run_id,
-                    lost_pid=lost.pid,
-                    wait_ms=max(self.wait_ms, 10_000),
-                ):
-                    raise _stopped("The connection was lost while committing.") from None
+            )
+        except LostCommit as lost:
+            if not is_recorded(
+                self.connect,
+                schema,
+                self.run_id,
+                lost_pid=lost.pid,
+                wait_ms=max(self.wait_ms, 10_000),
+            ):
+                raise _stopped("The connection was lost while committing.") from None
+
+    def _finish(self) -> None:
+        self._is_done = True
+
+    def _make_durable(self) -> None:
+        """Commit once more, as the server is told to for what must not be lost: with a replica,
+        where one is waited for. Nobody waits for a lock of the run meanwhile."""
+        touch = progress.end_run(self.plan.ledger_schema, str(self.run_id), "applied")
+        self._execute(f"SET LOCAL synchronous_commit = on;\n{touch}")
 
     def _judge_cutover(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a table that somebody else has changed, and one whose index is not there."""
         self._judge(connection)
         for statement in self._indexes:
             if state_of(connection, statement) is not State.DONE:
-                raise RefusedError(f"{statement.title}: it is gone, or not valid.", "")
+                raise Stopped(f"{statement.title}: it is gone, or not valid.", "")
+        self._refuse_renamed(connection)
+        names = list(self.plan.adds.get("before_triggers", ()))
+        for trigger, table in connection.execute(_ASLEEP, [self.table.oid, names]).fetchall():
+            raise Stopped(
+                f"Trigger {trigger!r} of {table}, which classifies what is written, is disabled, "
+                "or was for a while.",
+                f'Enable it (ALTER TABLE {table} ENABLE ALWAYS TRIGGER "{trigger}"); what was '
+                "written meanwhile is found by the next run.",
+            )
+
+    def _refuse_renamed(self, connection: psycopg.Connection[Any]) -> None:
+        """Refuse a partition under another name than the plan knows it by."""
+        known = {one.table for one in self.plan.statements if one.role is Role.BATCH}
+        query = sql.render(
+            _LEAVES,
+            spans=sql.name(self.plan.ledger_schema, progress.SPANS),
+            run_id=sql.value(self.run_id),
+            oid=sql.value(self.table.oid),
+        )
+        for schema, name in connection.execute(query.encode()).fetchall():
+            if known and (schema, name) not in known:
+                raise Stopped(
+                    f"Partition {schema}.{name} had another name when the run began.",
+                    "Give it back for the time of the migration.",
+                )
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -446,13 +519,14 @@ class _OnlineRun:
         leaves = table.leaves if table else ()
         return tuple(one for one in statements if one.table is None or one.table in leaves)
 
-    def _short(self) -> Short:
+    def _short(self, watch: Watch) -> Short:
         return Short(
             connect=self.connect,
             table=self.table,
             journal=self.journal,
             max_wait_s=self.limits.max_wait_ms / 1000,
             tell=self.tell,
+            check=watch.still_guarded,
         )
 
     def _execute(self, text: str) -> Any:
@@ -515,3 +589,16 @@ def _one(connection: psycopg.Connection[Any], query: str) -> Any:
     row = connection.execute(query.encode()).fetchone()
     assert row is not None
     return row[0]
+
+
+_LEAVES: LiteralString = """\
+SELECT n.nspname::text, c.relname::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid IN (SELECT table_oid FROM {spans} WHERE run_id = {run_id})
+  AND c.oid IN (SELECT relid FROM pg_partition_tree({oid}::oid::regclass))"""
+
+_ASLEEP = """\
+SELECT tgname::text, tgrelid::regclass::text
+FROM pg_trigger, (SELECT %s::oid AS root) AS of
+WHERE (tgrelid = root OR tgrelid IN (SELECT relid FROM pg_partition_tree(root::regclass)))
+  AND tgname = ANY (%s) AND tgenabled <> 'A'"""

@@ -4,7 +4,7 @@ it came."""
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +73,8 @@ class Backfill:
     settings: str
     batches: Mapping[int, Statement]
     """By the OID of the table that each is for."""
+    redos: Mapping[int, Statement]
+    """What is run over blocks in which the sweep found something."""
     journal: Journal
     pace: Pace
     watch: Watch
@@ -82,11 +84,11 @@ class Backfill:
     """Blocks that are done."""
     rows: int = 0
     """Rows that were updated by this run."""
-    _done: dict[int, _Sum] = field(default_factory=lambda: defaultdict(_Sum))
-    """What was done to each table."""
+    _done: dict[Statement, _Sum] = field(default_factory=lambda: defaultdict(_Sum))
+    """What each statement did, since that was last asked."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def work(self, spans: list[Span]) -> None:
+    def work(self, spans: list[Span], *, redo: bool = False) -> None:
         """Do all that is left of the spans, with a thread for each.
 
         Raises `Moved` if the table was rewritten meanwhile, `Stopped` if a batch altered other
@@ -98,24 +100,28 @@ class Backfill:
         began = time.monotonic()
         at_first = self.done
         with ThreadPoolExecutor(self.pace.limits.jobs, thread_name_prefix="backfill") as pool:
-            futures = [pool.submit(self._do, span) for span in left]
+            statements = self.redos if redo else self.batches
+            futures = [pool.submit(self._do, span, statements[span.table_oid]) for span in left]
             self.watch.over(futures, lambda _: self._tell(began, at_first))
 
-    def executed(self) -> Iterator[Executed]:
-        """Yield all batches of each table as one statement that ran."""
-        for oid, done in self._done.items():
-            batch = self.batches[oid]
-            yield Executed(
+    def executed(self) -> list[Executed]:
+        """Return all batches since the last call as one statement that ran for each table."""
+        with self._lock:
+            done, self._done = self._done, defaultdict(_Sum)
+        return [
+            Executed(
                 sql=batch.sql,
-                title=f"{batch.title} ({done.batches:,} batches, the longest held the lock)",
+                title=f"{batch.title} ({did.batches:,} batches, the longest held the lock)",
                 phase=batch.phase,
                 role=batch.role,
                 lock=batch.lock,
                 waited_ms=0.0,
-                held_ms=done.longest_ms,
-                duration_ms=round(done.busy_ms, 3),
-                rows=done.rows,
+                held_ms=did.longest_ms,
+                duration_ms=round(did.busy_ms, 3),
+                rows=did.rows,
             )
+            for batch, did in done.items()
+        ]
 
     def _tell(self, began: float, at_first: int) -> None:
         """Tell a person how far it is."""
@@ -128,7 +134,7 @@ class Backfill:
             text += f"; about {left:,.0f} s left"
         self.tell(text, share)
 
-    def _do(self, span: Span) -> None:
+    def _do(self, span: Span, batch: Statement) -> None:
         """Work through a span, batch by batch, in a session of its own."""
         pages = Pages(self.pace.limits.batch_ms)
         at = span.next_block
@@ -140,24 +146,26 @@ class Backfill:
                 end = min(at + int(pages.pages), span.end_block)
                 began = time.monotonic()
                 try:
-                    rows = self._one(connection, span, at, end)
+                    rows = self._one(connection, batch, span, at, end)
                 except BLOCKED:
                     connection.execute("ROLLBACK")
                     if not patience.pause(self.pace.stopping.wait):
-                        raise self._given_up(connection, span) from None
+                        raise self._given_up(span) from None
                     continue
                 patience = Patience(self.pace.limits.max_wait_ms / 1000)
                 took = milliseconds(time.monotonic() - began)
                 pages.took(took)
-                self._note(span, end - at, rows, took)
+                self._note(batch, end - at, rows, took)
                 at = end
 
-    def _one(self, connection: psycopg.Connection[Any], span: Span, at: int, end: int) -> int:
+    def _one(
+        self, connection: psycopg.Connection[Any], batch: Statement, span: Span, at: int, end: int
+    ) -> int:
         """Run one batch; return how many rows it updated."""
         began = time.monotonic()
         connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings}".encode())
         bounds = [f"({at},0)", f"({end},0)"]
-        found = connection.execute(self.batches[span.table_oid].sql.encode(), bounds).fetchone()
+        found = connection.execute(batch.sql.encode(), bounds).fetchone()
         assert found is not None
         rows, before, after, differing = found
         if differing:
@@ -179,20 +187,22 @@ class Backfill:
         connection.execute("COMMIT")
         return int(rows)
 
-    def _note(self, span: Span, blocks: int, rows: int, took: float) -> None:
+    def _note(self, batch: Statement, blocks: int, rows: int, took: float) -> None:
         self.journal.batch(blocks, rows, took)
         with self._lock:
             self.done += blocks
             self.rows += rows
-            done = self._done[span.table_oid]
+            done = self._done[batch]
             done.batches += 1
             done.rows += rows
             done.busy_ms += took
             done.longest_ms = max(done.longest_ms, took)
 
-    def _given_up(self, connection: psycopg.Connection[Any], span: Span) -> Stopped:
+    def _given_up(self, span: Span) -> Stopped:
+        with self.connect() as connection:
+            who = said(holders(connection, span.table_oid))
         return Stopped(
-            f"Batches could not lock the table for {self.pace.limits.max_wait_ms / 1000:,.0f} s: "
-            f"{said(holders(connection, span.table_oid))}.",
+            f"Batches could not lock the table for {self.pace.limits.max_wait_ms / 1000:,.1f} s: "
+            f"{who}.",
             "Run again when they are done.",
         )

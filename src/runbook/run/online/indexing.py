@@ -17,6 +17,7 @@ from runbook.errors import Stopped
 from runbook.run.course import Course, Executed
 from runbook.run.holders import Blocker, blockers_of, said
 from runbook.run.online.watch import Watch
+from runbook.run.recorded import pid_of
 from runbook.vocabulary import State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -62,7 +63,7 @@ class Indexing:
         course: Course | None = None,
     ) -> None:
         """Execute in a thread, while this one watches."""
-        pid = connection.info.backend_pid
+        pid = pid_of(connection)
         waiting = _Waiting(self.max_wait_s)
 
         def run() -> None:

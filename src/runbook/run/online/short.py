@@ -14,6 +14,7 @@ from runbook.run.course import Course, milliseconds
 from runbook.run.holders import Blocker, holders, said
 from runbook.run.online.journal import Journal, LockTry, now
 from runbook.run.patience import BLOCKED, Patience
+from runbook.run.recorded import pid_of
 from runbook.vocabulary import Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -41,6 +42,8 @@ class Transaction:
     """Looks at the table once it is locked, and raises if it shall not be changed."""
     finale: Sequence[str] = ()
     """What runs last."""
+    committed: Callable[[], None] = lambda: None
+    """Called at once when it is committed: whatever happens after, it is."""
 
     def run(self, connection: Connection, course: "_Course") -> None:
         """Run and commit it. Raises `LostCommit`, and what the server said otherwise."""
@@ -55,11 +58,12 @@ class Transaction:
                 self.judge(connection)
         for text in self.finale:
             connection.execute(text.encode())
-        pid = connection.info.backend_pid
+        pid = pid_of(connection)
         try:
             connection.commit()
         except (psycopg.Error, KeyboardInterrupt) as error:
             raise LostCommit(pid) from error
+        self.committed()
 
 
 @dataclass
@@ -71,6 +75,8 @@ class Short:
     journal: Journal
     max_wait_s: float
     tell: Callable[[Phase, str, float], None]
+    check: Callable[[], None] = lambda: None
+    """Called before each try; raises if there shall be none."""
 
     def run(self, transaction: Transaction) -> None:
         """Run a transaction; between two tries nothing is held.
@@ -84,6 +90,7 @@ class Short:
             connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
             tries = 0
             while True:
+                self.check()
                 tries += 1
                 course = _Course()
                 blockers: tuple[Blocker, ...] = ()

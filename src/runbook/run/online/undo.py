@@ -49,7 +49,8 @@ def take_back(
     """
     unfinished, table = catalog.unfinished, catalog.table
     assert unfinished is not None and table is not None
-    with _failing_well(), guarded(connect, table, wait_ms=wait_ms), connect() as connection:
+    done: list[bool] = []
+    with _failing_well(done), guarded(connect, table, wait_ms=wait_ms), connect() as connection:
         statements = list(_undoing(connection, plan))
         short = Short(
             connect=connect,
@@ -67,14 +68,15 @@ def take_back(
                     finale=(
                         progress.end_run(plan.ledger_schema, unfinished.run_id, "rolled back"),
                     ),
+                    committed=lambda: done.append(True),
                 )
             )
     return TakenBack(run_id=unfinished.run_id, phase=unfinished.phase, rows=unfinished.rows)
 
 
 @contextmanager
-def _failing_well() -> Iterator[None]:
-    """Say of every failure that nothing was taken back."""
+def _failing_well(done: list[bool]) -> Iterator[None]:
+    """Say of every failure that nothing was taken back, unless it is `done`."""
     try:
         yield
     except LostCommit:
@@ -83,6 +85,8 @@ def _failing_well() -> Iterator[None]:
             "`runbook status` tells which.",
         ) from None
     except (psycopg.Error, KeyboardInterrupt) as error:
+        if done:
+            return
         raise RolledBack(
             what_failed(error),
             "Nothing was taken back: the run can still be resumed. Remove what uses its column or "

@@ -12,9 +12,13 @@ import psycopg
 from runbook.errors import Stopped
 from runbook.run.online.journal import Journal
 from runbook.run.online.pace import Pace
+from runbook.run.recorded import pid_of
 
 TICK_S = 0.1
 """How often sessions that wait for the run are looked for."""
+
+CANCEL_S = 2.0
+"""How long the server may take to hear that a statement is cancelled."""
 
 LOOK_S = 1.0
 """How often the pace is decided anew, and a person told."""
@@ -28,18 +32,18 @@ class Watch:
     guard_pid: int
     pace: Pace
     journal: Journal
-    _pids: set[int] = field(default_factory=set)
-    """The sessions of the run that may block others."""
+    _workers: dict[int, psycopg.Connection[Any]] = field(default_factory=dict)
+    """The sessions of the run that may block others, by their processes."""
 
     @contextmanager
     def worker(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
         """Watch a session: whom it blocks, and that it ends when the run does."""
-        pid = connection.info.backend_pid
-        self._pids.add(pid)
+        pid = pid_of(connection)
+        self._workers[pid] = connection
         try:
             yield
         finally:
-            self._pids.discard(pid)
+            del self._workers[pid]
 
     def over(
         self, futures: Sequence[Future[Any]], look: Callable[[psycopg.Connection[Any]], None]
@@ -59,26 +63,34 @@ class Watch:
                     break
                 wait(pending, timeout=TICK_S, return_when=FIRST_EXCEPTION)
         except BaseException:
-            self.pace.stopping.set()
-            while wait(futures, timeout=TICK_S).not_done:
-                self._cancel()  # again: one may have been between two statements
+            self._end(futures)
             raise
-        finally:
-            if any(not future.done() or future.exception() for future in futures):
-                self.pace.stopping.set()
-            wait(futures)
+        if any(future.exception() for future in futures if future.done()):
+            self.pace.stopping.set()
+        wait(futures)
         for future in futures:
             future.result()
 
+    def _end(self, futures: Sequence[Future[Any]]) -> None:
+        """Have all end soon, whoever is impatient meanwhile."""
+        self.pace.stopping.set()
+        while True:
+            try:
+                while wait(futures, timeout=TICK_S).not_done:
+                    self._cancel()  # again: one may have been between two statements
+                return
+            except KeyboardInterrupt:
+                continue
+
     def _cancel(self) -> None:
-        """Cancel what the workers execute; a server that is gone has done so by itself."""
-        with suppress(psycopg.Error):
-            self.connection.execute(
-                "SELECT pg_cancel_backend(pid) FROM unnest(%s::int[]) AS pid", [list(self._pids)]
-            )
+        """Cancel what the workers execute, by themselves: the watching session may be gone. A
+        server that is gone has done so."""
+        for connection in list(self._workers.values()):
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_S)
 
     def _count_blocked(self) -> None:
-        row = self.connection.execute(_BLOCKED, [list(self._pids)]).fetchone()
+        row = self.connection.execute(_BLOCKED, [list(self._workers)]).fetchone()
         if row and row[0]:
             self.journal.blocked(row[0], row[1])
 
