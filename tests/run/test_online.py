@@ -1,5 +1,6 @@
 """The online run: the end state of the atomic one, with short locks, while others work."""
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -521,3 +522,22 @@ def test_psql_runs_the_script_to_the_same_end(name: str, cluster: Cluster, tmp_p
         states.append(logical_state(database))
         cluster.drop(database)
     assert states[0] == states[1]
+
+
+def test_the_script_ends_at_a_batch_whose_proof_fails(sample: Database, tmp_path: Path) -> None:
+    sample.execute(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.retry_count := NEW.retry_count + 1; RETURN NEW; END $$",
+        "CREATE TRIGGER touch BEFORE UPDATE ON enrichment_logs"
+        " FOR EACH ROW EXECUTE FUNCTION touch()",
+    )
+    counted_before = sample.value("SELECT sum(retry_count) FROM enrichment_logs")
+    spec, catalog = load_spec("llamalog"), catalog_of(sample)
+    assert catalog.table is not None
+    text = script(spec, build_plan(spec, catalog, ONLINE), catalog.table)
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        psql(sample, text, tmp_path)
+    assert "282 of 282 rows had a value of another column altered" in caught.value.stderr
+    assert sample.value("SELECT sum(retry_count) FROM enrichment_logs") == counted_before
+    assert sample.value("SELECT count(DISTINCT category) FROM enrichment_logs") == 1
+    assert sample.value("SELECT to_regclass('runbook.ledger') IS NULL")

@@ -28,13 +28,27 @@ _ABOUT = {
     "online": """\
 -- The application may go on meanwhile. Two short transactions lock the table; where the lock is not
 -- to be had at once, the script ends and cannot be resumed: the runbook tries again, and resumes.
--- Each batch prints its rows, their hashes before and after, and how many differ: it must be 0.""",
+-- Each batch tells its rows and their hashes before and after; where one differs, the script ends.
+-- What was committed before an error stays: the undo lines take it back, the last one first.""",
 }
 
 _BATCHES: LiteralString = """\
--- Run it for every range of 200 blocks, each in a transaction of its own
-SELECT format('EXECUTE runbook_batch_{n} (%L, %L)',
-              format('(%s,0)', at), format('(%s,0)', at + 200))
+-- Run it for every range of 200 blocks, each in a transaction of its own: where a hash differs, the
+-- batch is rolled back and the script ends
+SELECT format($each$DO $batch$
+DECLARE
+    rows bigint; before numeric; after numeric; differing bigint;
+BEGIN
+    EXECUTE 'EXECUTE runbook_batch_{n} (''(%1$s,0)'', ''(%2$s,0)'')'
+    INTO rows, before, after, differing;
+    IF differing <> 0 THEN
+        RAISE EXCEPTION 'the proof failed: %% of %% rows had a value of another column altered',
+                differing, rows
+            USING HINT = 'The batch was rolled back. Most likely a trigger alters data.';
+    END IF;
+    RAISE NOTICE 'blocks %1$s to %2$s: %% rows, hashes before %%, after %%', rows, before, after;
+END
+$batch$$each$, at, at + 200)
 FROM generate_series(0, pg_relation_size({table})
                         / current_setting('block_size')::bigint, 200) AS at
 \\gexec"""

@@ -20,7 +20,8 @@ class Blocker:
     application: str | None
     state: str | None
     mode: str | None
-    """The locks that it holds on the table; None where something else is waited for."""
+    """The locks that it holds on the table, its partitions or their indexes; None where something
+    else is waited for."""
     age_s: float | None
     """How long its transaction has lasted."""
     query: str | None
@@ -29,12 +30,17 @@ class Blocker:
     def __str__(self) -> str:
         if self.pid is None:
             return "a prepared transaction (see pg_prepared_xacts)"
+        state = f", {self.state}" if self.state else ""
         mode = f" holds {self.mode}" if self.mode else ""
         age = f", in a transaction for {self.age_s:,.0f} s" if self.age_s is not None else ""
-        return (
-            f"pid {self.pid} ({self.user}, {self.application!r}, {self.state}){mode}{age}: "
-            f"{self.query}"
-        )
+        return f"pid {self.pid} ({self.user}, {self.application!r}{state}){mode}{age}: {self.query}"
+
+    def is_older(self, ms: float) -> bool:
+        """Return whether its transaction has lasted that long, or may have: a role without
+        pg_read_all_stats sees neither age nor state of another's."""
+        if self.pid is None or ms <= 0:
+            return True
+        return self.state != "idle" if self.age_s is None else self.age_s * 1000 >= ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +67,27 @@ def at_work(
         return None
     who, pid = holder
     blocking = connection.execute(_BLOCKING, {"pid": pid, "oid": locking}).fetchall()
-    return AtWork(who=who, blockers=_blockers(connection, [row[0] for row in blocking], locking))
+    found = _blockers(connection, [row[0] for row in blocking], locking)
+    return AtWork(who=who, blockers=found[:_MOST])
 
 
 def holders(
     connection: psycopg.Connection[Any], table_oid: int, *, for_ms: float = 0.0
 ) -> tuple[Blocker, ...]:
-    """Return who holds locks on a table or its indexes, the oldest transaction first.
+    """Return who holds locks on a table, its partitions or their indexes, the oldest transaction
+    first and those of unknown age last.
 
     `for_ms` leaves out those whose transactions are younger: they came after who was waited for.
     """
-    pids = connection.execute(_HOLDERS, [table_oid]).fetchall()
+    pids = connection.execute(_HOLDERS, {"oid": table_oid}).fetchall()
     found = _blockers(connection, [row[0] for row in pids], table_oid)
-    return tuple(one for one in found if one.pid is None or (one.age_s or 0) * 1000 >= for_ms)
+    return tuple(one for one in found if one.is_older(for_ms))[:_MOST]
 
 
 def blockers_of(connection: psycopg.Connection[Any], pid: int) -> tuple[Blocker, ...]:
     """Return the sessions that a session waits for now, the oldest transaction first."""
     row = connection.execute("SELECT pg_blocking_pids(%s)", [pid]).fetchone()
-    return _blockers(connection, row[0] if row else [], None)
+    return _blockers(connection, row[0] if row else [], None)[:_MOST]
 
 
 def said(blockers: tuple[Blocker, ...]) -> str:
@@ -95,33 +103,45 @@ def _blockers(
         return tuple(cursor.fetchall())
 
 
-# A prepared transaction has no session: its pid is NULL among the locks and 0 among the blockers.
-_HOLDERS: LiteralString = """\
-SELECT DISTINCT l.pid FROM pg_locks l, (SELECT %s::oid AS oid) AS t
-WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (l.relation = t.oid
-       OR l.relation IN (SELECT indexrelid FROM pg_index WHERE indrelid = t.oid))"""
+_MOST = 5
+"""How many are named."""
 
-_BLOCKING: LiteralString = """\
-WITH own AS (
+# The partitions are not asked of pg_partition_tree, which locks them and so would wait itself.
+_TREE: LiteralString = """\
+WITH RECURSIVE tree (oid) AS (
+    SELECT %(oid)s::oid
+    UNION SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid
+), lock AS (
+    SELECT pid, mode FROM pg_locks
+    WHERE granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND relation IN (SELECT oid FROM tree
+          UNION ALL SELECT indexrelid FROM pg_index JOIN tree ON indrelid = tree.oid)
+)"""
+
+# A prepared transaction has no session: its pid is NULL among the locks and 0 among the blockers.
+_HOLDERS: LiteralString = f"""\
+{_TREE}
+SELECT DISTINCT pid FROM lock WHERE pid IS DISTINCT FROM pg_backend_pid()"""  # noqa: S608 (all of it is constant)
+
+_BLOCKING: LiteralString = f"""\
+{_TREE}, own AS (
     SELECT a.pid FROM pg_stat_activity a JOIN pg_stat_activity g
     USING (datname, usename, application_name) WHERE g.pid = %(pid)s
     AND a.client_addr IS NOT DISTINCT FROM g.client_addr)
 SELECT b.pid FROM own, unnest(pg_blocking_pids(own.pid)) AS b (pid)
 WHERE b.pid NOT IN (SELECT pid FROM own)
 UNION
-SELECT coalesce(l.pid, 0) FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
-WHERE l.granted AND l.relation = %(oid)s::oid
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND (l.pid IS NULL OR a.xact_start < clock_timestamp() - interval '1 second'
-       AND l.pid NOT IN (SELECT pid FROM own))"""
+SELECT coalesce(l.pid, 0) FROM lock l LEFT JOIN pg_stat_activity a USING (pid)
+WHERE l.pid IS NULL OR l.pid NOT IN (SELECT pid FROM own)
+  AND CASE WHEN a.xact_start IS NULL THEN a.state IS DISTINCT FROM 'idle'
+      ELSE a.xact_start < clock_timestamp() - interval '1 second' END"""  # noqa: S608
 
-_SESSIONS = """\
+_SESSIONS: LiteralString = f"""\
+{_TREE}
 SELECT nullif(p.pid, 0) AS pid, a.usename::text AS user, a.application_name AS application,
        a.state, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 120) AS query,
-       (SELECT string_agg(DISTINCT mode, ', ') FROM pg_locks
-        WHERE pid = a.pid AND granted AND relation = %(oid)s::oid) AS mode
+       (SELECT string_agg(DISTINCT mode, ', ') FROM lock WHERE pid = a.pid) AS mode
 FROM unnest(%(pids)s::int[]) AS p (pid) LEFT JOIN pg_stat_activity a USING (pid)
-ORDER BY age_s DESC NULLS LAST LIMIT 5"""
+WHERE a.pid IS NOT NULL OR coalesce(p.pid, 0) = 0
+ORDER BY age_s DESC NULLS LAST"""  # noqa: S608
