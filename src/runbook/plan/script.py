@@ -181,7 +181,7 @@ def _online(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
         elif statement.role is Role.BATCH:
             yield _entry(statement, f"PREPARE runbook_batch_{n} (tid, tid) AS\n")
             yield sql.render(_BATCHES, n=sql.raw(str(n)), table=oid_of(statement))
-        else:
+        elif statement.role is Role.SWEEP:
             yield _entry(statement, "CREATE TEMPORARY TABLE runbook_swept AS\n")
             yield _SWEPT
     yield "RESET ALL;"
