@@ -139,6 +139,8 @@ class Table:
     """Rights that its owner gave to others."""
     row_security_active: bool = field(metadata=UNHASHED)
     """Whether row-level security hides rows from the connected role."""
+    published: bool = field(default=False, metadata=UNHASHED)
+    """Whether it, or a partition of it, is in a publication."""
 
     @property
     def leaves(self) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,7 @@
 """Online steps by command and by bare papermill: outcome, exit code, what is archived."""
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,23 @@ def test_a_run_that_something_depends_on_is_not_taken_back(sample_newest: Databa
     sample_newest.execute("DROP VIEW early")
     code, content, _ = told("migrate", sample_newest)
     assert (code, content["run_id"]) == (0, run_id)
+
+
+@pytest.mark.parametrize("name", ["llamalog", "other"])
+def test_a_run_is_taken_back_by_its_recorded_plan(
+    name: str, sample_newest: Database, tmp_path: Path
+) -> None:
+    """Whatever the spec says by now, and whichever version made the plan."""
+    before = logical_state(sample_newest)
+    run_id = stop_online(sample_newest)
+    sample_newest.execute("UPDATE runbook.online_run SET plan_sha256 = repeat('0', 64)")
+    text = (resources.files("runbook.specs") / "llamalog.toml").read_text("utf-8")
+    changed = text.replace('name = "llamalog"', f'name = "{name}"').replace("cache:%", "cached:%")
+    path = tmp_path / "changed.toml"
+    path.write_text(changed, "utf-8")
+    ended = run("rollback", "--database-url", sample_newest.url, "--spec", str(path), "--json")
+    content = json.loads(ended.stdout)
+    assert (ended.returncode, content["outcome"]) == (0, "succeeded"), content["message"]
+    assert run_id in content["message"]
+    assert ("of migration 'llamalog'" in content["message"]) == (name == "other")
+    assert logical_state(sample_newest) == before

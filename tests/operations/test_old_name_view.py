@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from runbook.plan import build_plan
+from runbook.run.usage import uses
 from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, migrate_online
@@ -280,6 +281,56 @@ def test_a_view_that_another_depends_on_stays_by_force_too(sample_newest: Databa
     assert sample_newest.value(LEFT) == before
     sample_newest.execute("DROP VIEW weekly")
     assert told("contract", sample_newest, *HASTE)[0] == 0
+
+
+def test_what_served_a_view_that_somebody_dropped_is_removed(served: Database) -> None:
+    served.execute("DROP VIEW enrichment_logs")
+    assert served.value(LEFT) == 3
+    code, content, _ = told("contract", served, *HASTE)
+    assert (code, content["outcome"]) == (0, "succeeded")
+    assert "the view itself was gone already" in content["message"]
+    assert not any("DROP VIEW" in one["sql"] for one in content["statements"])
+    assert served.value(LEFT) == 0
+    assert told("contract", served, *HASTE)[1]["outcome"] == "already-applied"
+
+
+def test_a_trigger_that_somebody_dropped_is_no_hindrance(sample_newest: Database) -> None:
+    with_view("online", sample_newest)
+    sample_newest.execute('DROP TRIGGER "~runbook_insert_category" ON llama_logs')
+    assert told("contract", sample_newest, *HASTE)[0] == 0
+    assert sample_newest.value(LEFT) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) FROM Enrichment_LOGS); END $$",
+        "LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM enrichment_logs; END",
+    ],
+)
+def test_a_view_that_a_function_names_is_in_use(body: str, sample_newest: Database) -> None:
+    with_view("online", sample_newest)
+    sample_newest.execute(f"CREATE FUNCTION nightly() RETURNS bigint {body}")
+    code, content, _ = told("contract", sample_newest, *HASTE)
+    assert code == 3 and "function nightly() names it" in content["message"]
+    sample_newest.execute("DROP FUNCTION nightly()")
+    assert told("contract", sample_newest, *HASTE)[0] == 0
+
+
+def test_a_name_is_found_however_it_is_written(empty_newest: Database) -> None:
+    for view, statement, is_used in (
+        ("tickets", "SELECT 1 AS tickets_, count(*) FROM TICKETS", True),
+        ("tickets", "SELECT 1 AS tickets_", False),
+        ("Old Tickets", 'SELECT count(*) FROM "Old Tickets"', True),
+        ("Old Tickets", 'SELECT 1 AS "OLD TICKETS"', False),
+        ('q"q', 'SELECT count(*) FROM "q""q"', True),
+    ):
+        quoted = view.replace('"', '""')
+        empty_newest.execute(f'CREATE VIEW "{quoted}" AS SELECT 1 AS id')
+        with empty_newest.connect() as application, empty_newest.connect() as connection:
+            application.execute(statement.encode())
+            assert bool(uses(connection, "public", view, watch_s=0)) == is_used, statement
+        empty_newest.execute(f'DROP VIEW "{quoted}"')
 
 
 def test_a_view_that_cannot_be_locked_stays(sample_newest: Database) -> None:

@@ -181,3 +181,16 @@ def test_sub_partitions_are_migrated_at_once_only(empty_newest: Database) -> Non
 
 def codes(findings: Any) -> list[str]:
     return [finding.code for finding in findings]
+
+
+@pytest.mark.parametrize("published", ["TABLE tickets", "TABLE tickets_1", "ALL TABLES"])
+def test_a_published_table_is_warned_of(published: str, empty_newest: Database) -> None:
+    empty_newest.execute(*MADE)
+    catalog = catalog_of(empty_newest, SPEC)
+    plan = build_plan(SPEC, catalog, ONLINE)
+    assert "published" not in [one.code for one in review(SPEC, catalog, ONLINE)]
+    empty_newest.execute(f"CREATE PUBLICATION p FOR {published}")
+    catalog = catalog_of(empty_newest, SPEC)
+    (finding,) = (one for one in review(SPEC, catalog, ONLINE) if one.code == "published")
+    assert finding.level == "warning"
+    assert build_plan(SPEC, catalog, ONLINE).sha256 == plan.sha256

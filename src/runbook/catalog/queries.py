@@ -30,6 +30,11 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
            AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
                SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary))
            AS lacks_replica_identity,
+       EXISTS (SELECT FROM pg_publication_tables t
+               JOIN pg_namespace m ON m.nspname = t.schemaname
+               JOIN pg_class k ON k.relnamespace = m.oid AND k.relname = t.tablename
+               WHERE k.oid IN (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)))
+           AS published,
        c.relrowsecurity AS row_security, row_security_active(c.oid) AS row_security_active
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"""

@@ -18,8 +18,7 @@ from runbook.errors import RefusedError
 from runbook.facts import LedgerEntry, Unfinished
 from runbook.report.numbers import duration, share
 from runbook.run.holders import AtWork, at_work
-from runbook.run.online import index_progress
-from runbook.run.usage import is_view
+from runbook.run.online import index_progress, left_to_drop
 from runbook.spec import Spec, load_spec
 from runbook.vocabulary import Phase
 
@@ -114,7 +113,7 @@ def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -
             table=f"{spec.schema_}.{spec.table}",
             is_there=there is not None,
             applied=applied,
-            has_view=bool(left) and is_view(connection, spec.schema_, spec.table),
+            has_view=bool(left_to_drop(connection, left)),
             unfinished=unfinished,
             at_work=at_work(
                 connection, spec.schema_, spec.table, locking=_locking(unfinished, there)

@@ -7,8 +7,8 @@ from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import ContractParameters
 from runbook.record import Stage
 from runbook.report import html, statements
-from runbook.run.online import Journal, contract
-from runbook.run.usage import is_view, uses
+from runbook.run.online import Journal, contract, drops_view, left_to_drop
+from runbook.run.usage import uses
 from runbook.vocabulary import Statement
 
 
@@ -22,25 +22,24 @@ class Contraction(Session[ContractParameters]):
     def __init__(self, namespace: dict[str, object]) -> None:
         super().__init__(namespace)
         self._statements: tuple[Statement, ...] = ()
-        self._is_done = False
 
     def find(self) -> None:
         """Show the run that left the view. Raises `RefusedError` if none did."""
         with self._timed("find"):
             entry = self.entry()
             schema = self.parameters.ledger_schema
-            self._statements = read_contract(self.connection, schema, entry.run_id)
-            if not self._statements:
+            recorded = read_contract(self.connection, schema, entry.run_id)
+            if not recorded:
                 raise RefusedError(
                     f"Run {entry.run_id} left no view under the old name.", "Nothing was changed."
                 )
-            self._is_done = not is_view(self.connection, entry.table_schema, entry.table_before)
+            self._statements = left_to_drop(self.connection, recorded)
             self.show(recorded_run(entry))
 
     def look_for_uses(self) -> None:
         """Show who still uses the view. Raises `BlockedError` if anybody does."""
         with self._timed("uses"):
-            if self._is_done:
+            if not any(map(drops_view, self._statements)):
                 self.show(html.line("The view is gone already."))
                 return
             entry = self.entry()
@@ -62,7 +61,7 @@ class Contraction(Session[ContractParameters]):
     def contract(self) -> None:
         """Remove the view and the triggers in one short transaction."""
         with self._timed("contract"):
-            if self._is_done:
+            if not self._statements:
                 return
             entry = self.entry()
             table = read_table_named(self.connection, entry.table_schema, entry.table_after)
@@ -89,12 +88,20 @@ class Contraction(Session[ContractParameters]):
         with self._timed("conclude"):
             entry = self.entry()
             name = f"{entry.table_schema}.{entry.table_before}"
-            if self._is_done:
-                self.finish(Outcome.ALREADY_APPLIED, f"The view {name} was removed before.")
-            elif is_view(self.connection, entry.table_schema, entry.table_before):
+            if not self._statements:
+                self.finish(
+                    Outcome.ALREADY_APPLIED,
+                    f"The view {name} and what served it were removed before.",
+                )
+            elif left_to_drop(self.connection, self._statements):
                 raise RefusedError(f"The view {name} is still there.", "Run the cells in order.")
-            else:
+            elif any(map(drops_view, self._statements)):
                 self.finish(
                     Outcome.SUCCEEDED,
                     f"The view {name} is removed, and with it the triggers that served it.",
+                )
+            else:
+                self.finish(
+                    Outcome.SUCCEEDED,
+                    f"What served the view {name} is removed; the view itself was gone already.",
                 )

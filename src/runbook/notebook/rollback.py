@@ -1,11 +1,14 @@
 """04_rollback: take back an online run that was stopped."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from runbook.catalog import read_table, read_types
 from runbook.errors import ChecksFailed, Outcome, RefusedError, RunbookError, Stopped
 from runbook.facts import Unfinished
 from runbook.notebook.session import Session, unfinished_run
 from runbook.parameters import RollbackParameters
-from runbook.plan import Plan, plan_facts, resumed_plan
+from runbook.plan import Plan, plan_facts
 from runbook.record import PlanRecord, Stage
 from runbook.report import html, statements
 from runbook.run.drift import first_difference
@@ -18,6 +21,7 @@ class Rollback(Session[RollbackParameters]):
     step = "rollback"
     stage = Stage.READING
     parameters_type = RollbackParameters
+    counts_rows = False  # the spec's rules may not be those of the run
 
     def __init__(self, namespace: dict[str, object]) -> None:
         super().__init__(namespace)
@@ -28,10 +32,15 @@ class Rollback(Session[RollbackParameters]):
         """Show the run that is to be taken back. Raises `RefusedError` if there is none."""
         with self._timed("find"):
             unfinished = self._unfinished()
-            plan = resumed_plan(self.spec, unfinished, "online")
+            plan = _recorded_plan(unfinished)
             self._plan = plan
-            self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
-            self.show(unfinished_run(unfinished))
+            self.record.plan = PlanRecord(
+                sha256=unfinished.plan_sha256, mode=plan.mode, approved=None
+            )
+            self.show(
+                html.facts({"Migration of the run": unfinished.migration}),
+                unfinished_run(unfinished),
+            )
 
     def _unfinished(self) -> Unfinished:
         if self.catalog.unfinished:
@@ -73,10 +82,9 @@ class Rollback(Session[RollbackParameters]):
             with self.connection.transaction():
                 table = read_table(self.connection, self.spec)
                 types = read_types(self.connection, self.spec)
-            found = plan_facts(table, types) if table else {}
-            difference = (
-                "" if found == self._plan.facts else first_difference(self._plan.facts, found)
-            )
+            recorded = self._plan.facts
+            found = _as_recorded(plan_facts(table, types), recorded) if table else {}
+            difference = "" if found == recorded else first_difference(recorded, found)
             self.record.checks = [
                 {
                     "id": "catalog-as-before",
@@ -102,11 +110,43 @@ class Rollback(Session[RollbackParameters]):
                 )
             self.finish(
                 Outcome.SUCCEEDED,
-                f"Run {self._taken_back.run_id}, which had stopped at {self._taken_back.phase}, is "
-                "taken back: the catalog is as it was before it.",
+                f"Run {self._taken_back.run_id}{self._of()}, which had stopped at "
+                f"{self._taken_back.phase}, is taken back: the catalog is as it was before it.",
             )
+
+    def _of(self) -> str:
+        """Return which migration's run it is, where that is not the spec's."""
+        assert self._plan is not None
+        another = self._plan.migration != self.spec.name
+        return f" of migration {self._plan.migration!r}" if another else ""
 
     def interrupted(self) -> RunbookError:
         if self.stage is Stage.RESUMABLE:
             return Stopped("The run was interrupted.", RESUME)
         return super().interrupted()
+
+
+def _recorded_plan(unfinished: Unfinished) -> Plan:
+    """Return the plan as it was recorded, whatever the spec says by now.
+
+    Raises `RefusedError` where this version cannot read it.
+    """
+    try:
+        return Plan.of(unfinished.plan)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"The plan of run {unfinished.run_id} cannot be read by this version of the runbook.",
+            "Nothing was changed. Take the run back with the version that began it.",
+        ) from error
+
+
+def _as_recorded(found: Any, recorded: Any) -> Any:
+    """Return facts without what the record does not speak of: another version may have recorded
+    less, and another text of the spec may name further types."""
+    if isinstance(found, dict) and isinstance(recorded, Mapping):
+        return {
+            key: _as_recorded(fact, recorded[key]) for key, fact in found.items() if key in recorded
+        }
+    if isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
+        return [_as_recorded(*pair) for pair in zip(found, recorded, strict=True)]
+    return found

@@ -39,6 +39,8 @@ class Session(Generic[P]):
 
     step: ClassVar[str]
     parameters_type: ClassVar[type[Parameters]]
+    counts_rows: ClassVar[bool] = True
+    """Whether reading the catalog counts the rows by the spec's rules."""
     stage: Stage = Stage.CHANGING
     """What the run may have done to the database so far; a notebook that only reads says so."""
 
@@ -91,7 +93,10 @@ class Session(Generic[P]):
         """Read the catalog in one snapshot, and show the table."""
         with self._timed("catalog"):
             self._catalog = read_catalog(
-                self.connection, self.spec, ledger_schema=self.parameters.ledger_schema
+                self.connection,
+                self.spec,
+                ledger_schema=self.parameters.ledger_schema,
+                count=self.counts_rows,
             )
             self.record.note_catalog(self._catalog)
             self.show(_table_facts(self._catalog))

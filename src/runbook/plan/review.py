@@ -124,6 +124,16 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             "refuses to update it.",
             "Give it a primary key, or set REPLICA IDENTITY FULL for the time of the migration.",
         )
+    if table.published:
+        yield Finding(
+            level=Level.WARNING,
+            code="published",
+            object=object_,
+            message=f"{object_} is published, and replication carries neither a new column nor a "
+            "new name to any subscriber: one that lacks them stops applying changes.",
+            remedy="Give every subscriber the column and its type before the migration (online: "
+            "before the expand), and the new name after it (online: after the cutover).",
+        )
     if table.row_security_active:
         yield blocker(
             "row-security",

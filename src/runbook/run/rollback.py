@@ -47,10 +47,18 @@ def _roll_back(connection: psycopg.Connection[Any]) -> None:
 
 
 def what_failed(error: BaseException) -> str:
-    """Return what an error was, in a sentence."""
+    """Return what an error was, in a sentence.
+
+    The detail of a violated constraint holds a row's values, which belong in no report: it is left
+    out, and constraint and column are named.
+    """
     if not isinstance(error, psycopg.Error):
         return "The run was interrupted."
     if error.sqlstate is None or isinstance(error, psycopg.errors.AdminShutdown):
         return "The connection to the server was lost."
     detail = f" {error.diag.message_detail}" if error.diag.message_detail else ""
+    if error.sqlstate.startswith("23"):
+        named = {"constraint": error.diag.constraint_name, "column": error.diag.column_name}
+        what = ", ".join(f"{kind} {name!r}" for kind, name in named.items() if name)
+        detail = f" ({what})" if what else ""
     return f"A statement failed with {error.sqlstate}: {error.diag.message_primary}.{detail}"

@@ -1,5 +1,6 @@
 """Who still uses the view under the old name, as far as PostgreSQL can tell."""
 
+import re
 import time
 from typing import Any, LiteralString
 
@@ -11,9 +12,11 @@ def uses(
 ) -> tuple[str, ...]:
     """Return the signs that a view is in use, a sentence each.
 
-    Looked at are the locks on it, every session's latest statement, the views that depend on it,
-    and, where pg_stat_statements is installed, the statements that name it and are called again
-    within `watch_s` seconds. What uses it less often than that and without a session is not seen.
+    Looked at are the locks on it, every session's latest statement, the views and functions that
+    depend on it, the functions whose source names it, and, where pg_stat_statements is installed,
+    the statements that name it and are called again within `watch_s` seconds. Not seen is what uses
+    it less often than that and without a session, and a name behind the first
+    track_activity_query_size bytes of a statement.
     """
     parts = {"schema": schema, "view": view, "pattern": _pattern(view)}
     before = _calls(connection, parts)
@@ -25,16 +28,16 @@ def uses(
     return tuple(found)
 
 
-def is_view(connection: psycopg.Connection[Any], schema: str, name: str) -> bool:
-    """Return whether there is a view of that name."""
-    row = connection.execute(_IS_VIEW, [schema, name]).fetchone()
-    return bool(row and row[0])
-
-
 def _pattern(view: str) -> str:
-    """Return a regular expression for the name as a word of its own."""
-    quoted = "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in view)
-    return f"(^|[^[:alnum:]_]){quoted}([^[:alnum:]_]|$)"
+    """Return a regular expression for the name as a word of its own.
+
+    In upper case, too, where it may be written without quotes; one that holds an upper-case letter
+    must stand in quotes, which has a quote in it written twice.
+    """
+    written = view.replace('"', '""')
+    quoted = "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in written)
+    ignoring_case = "" if re.search("[A-Z]", view) else "(?i)"
+    return f"{ignoring_case}(^|[^[:alnum:]_]){quoted}([^[:alnum:]_]|$)"
 
 
 def _calls(connection: psycopg.Connection[Any], parts: dict[str, str]) -> dict[int, int]:
@@ -51,9 +54,6 @@ SELECT queryid, sum(calls)::bigint FROM pg_stat_statements
 WHERE query ~ %(pattern)s AND query ~* '^\\s*(with|select|insert|update|delete|merge|copy)'
   AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 GROUP BY 1"""
-
-_IS_VIEW = """\
-SELECT count(*) FROM pg_views WHERE schemaname = %s AND viewname = %s"""
 
 _USES: LiteralString = """\
 SELECT format('pid %%s (%%s, %%L) holds a lock on it', a.pid, a.usename, a.application_name)
@@ -73,4 +73,18 @@ SELECT format('%%s depends on it', r.ev_class::regclass)
 FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
 JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(view)s AND r.ev_class <> c.oid
+UNION
+SELECT format('function %%s names it', p.oid::regprocedure)
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_language l ON l.oid = p.prolang
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND l.lanname NOT IN ('c', 'internal')
+  AND (p.prosrc ~ %(pattern)s OR EXISTS (
+      -- A body in standard SQL is kept parsed.
+      SELECT FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid
+      JOIN pg_namespace v ON v.oid = c.relnamespace
+      WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+        AND d.refclassid = 'pg_class'::regclass
+        AND v.nspname = %(schema)s AND c.relname = %(view)s))
+  -- What serves the view goes with it.
+  AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = p.oid AND t.tgname ~ '^~runbook_')
 ORDER BY 1"""

@@ -1,7 +1,8 @@
 """Contracting: removing the view under the old name, and the triggers that serve it."""
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -11,7 +12,50 @@ from runbook.run.online.guard import guarded
 from runbook.run.online.journal import Journal
 from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.rollback import what_failed
-from runbook.vocabulary import Phase, Statement
+from runbook.vocabulary import Phase, Role, Statement
+
+
+def left_to_drop(
+    connection: psycopg.Connection[Any], statements: Sequence[Statement]
+) -> tuple[Statement, ...]:
+    """Return the recorded statements without those whose object is gone already: none, where
+    nothing is left to be removed."""
+    there = [one for one in statements if _is_there(connection, one)]
+    return tuple(there) if any(_drops(one) for one in there) else ()
+
+
+def drops_view(statement: Statement) -> bool:
+    """Return whether a recorded statement is the one that removes the view."""
+    return _drops(statement) and statement.sql.startswith("DROP VIEW ")
+
+
+def _drops(statement: Statement) -> bool:
+    return statement.role is Role.CHANGE
+
+
+def _is_there(connection: psycopg.Connection[Any], statement: Statement) -> bool:
+    """Return whether what a statement removes is there; a setting and the lock remove nothing."""
+    if not _drops(statement):
+        return True
+    match = _DROP.fullmatch(statement.sql)
+    assert match is not None, statement.sql
+    kind, name, table = match.groups()
+    if kind == "TRIGGER":
+        name = name[1:-1].replace('""', '"')
+    row = connection.execute(_THERE[kind], {"name": name, "table": table}).fetchone()
+    return row is not None
+
+
+_NAME = r'"(?:[^"]|"")*"'
+_DROP = re.compile(
+    rf"DROP (VIEW|TRIGGER|FUNCTION) ({_NAME}(?:\.{_NAME})?(?:\(\))?)(?: ON ({_NAME}\.{_NAME}))?"
+)
+_THERE: dict[str, LiteralString] = {
+    "VIEW": "SELECT FROM pg_class WHERE oid = to_regclass(%(name)s) AND relkind = 'v'",
+    "TRIGGER": "SELECT FROM pg_trigger WHERE tgrelid = to_regclass(%(table)s)"
+    " AND tgname = %(name)s AND NOT tgisinternal",
+    "FUNCTION": "SELECT FROM pg_proc WHERE oid = to_regprocedure(%(name)s)",
+}
 
 
 def contract(
@@ -42,7 +86,7 @@ def contract(
             )
     except LostCommit:
         raise RunbookError(
-            "The connection was lost while committing: the view is gone, or it is not.",
+            "The connection was lost while committing: it is all gone, or all still there.",
             "Run again: it looks first.",
         ) from None
     except (psycopg.Error, KeyboardInterrupt) as error:
