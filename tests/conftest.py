@@ -114,7 +114,8 @@ def clusters() -> Iterator[dict[int, Cluster]]:
 _START: list[Path] = [Path()]
 
 
-def _cluster(clusters: dict[int, Cluster], major: int) -> Cluster:
+def cluster_of(clusters: dict[int, Cluster], major: int) -> Cluster:
+    """Return the server of a version, started if it is not yet."""
     if major not in clusters:
         clusters[major] = Cluster(major, _START[0])
     return clusters[major]
@@ -123,13 +124,20 @@ def _cluster(clusters: dict[int, Cluster], major: int) -> Cluster:
 @pytest.fixture(params=MAJORS, ids=lambda major: f"pg{major}")
 def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
     """A server of each supported version."""
-    return _cluster(clusters, request.param)
+    return cluster_of(clusters, request.param)
+
+
+OUTERMOST = [
+    pytest.param(major, marks=() if major in {MAJORS[0], MAJORS[-1]} else pytest.mark.soak)
+    for major in MAJORS
+]
+"""The oldest and the newest version; `make soak` runs what is between, too."""
 
 
 @pytest.fixture
 def newest(clusters: dict[int, Cluster]) -> Cluster:
     """A server of the newest version, for what does not depend on the version."""
-    return _cluster(clusters, MAJORS[-1])
+    return cluster_of(clusters, MAJORS[-1])
 
 
 @pytest.fixture

@@ -1,0 +1,11 @@
+"""Runs are many, and slow: on the oldest and the newest version, on the others in the soak."""
+
+import pytest
+
+from tests.conftest import OUTERMOST, Cluster, cluster_of
+
+
+@pytest.fixture(params=OUTERMOST, ids=lambda major: f"pg{major}")
+def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
+    """A server of each version that counts here."""
+    return cluster_of(clusters, request.param)
