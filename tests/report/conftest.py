@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_refusals import run
-from tests.conftest import MAJORS, Cluster, _cluster
+from tests.conftest import MAJORS, Cluster, cluster_of
 
 HOSTILE = "<script>alert(1)</script>"
 OTHERS = "<img src=https://evil.example/x onerror=alert(2)>"
@@ -26,7 +26,7 @@ def bundles(
     (folder / "hostile.toml").write_text(
         re.sub(r"^title = .*$", f'title = "{HOSTILE}"', shipped, flags=re.M), "utf-8"
     )
-    cluster = _cluster(clusters, MAJORS[-1])
+    cluster = cluster_of(clusters, MAJORS[-1])
     database = cluster.sample()
     database.execute(
         *(
