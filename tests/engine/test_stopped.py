@@ -26,8 +26,6 @@ from tests.notebook.papermilling import bundles, manifest, notebook, papermill, 
 
 RESUME = "Run again to resume, or `runbook rollback` to take it back"
 
-PHASES = ["backfill", "index", "cutover"]
-
 
 def resumed(database: Database, folder: Path) -> dict[str, Any]:
     """Run the command again, without naming a mode; return the manifest of its bundle."""
@@ -51,7 +49,10 @@ def assert_resumed(stopped: dict[str, Any], database: Database, folder: Path) ->
     assert database.value("SELECT run_id::text FROM runbook.ledger") == stopped["run_id"]
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "phase",
+    ["backfill", *(pytest.param(one, marks=pytest.mark.soak) for one in ("index", "cutover"))],
+)
 @pytest.mark.parametrize(
     ("command", "number"),
     [

@@ -408,7 +408,7 @@ def combinations() -> Iterator[tuple[str, Callable[[Case], str], Run]]:
 
 COMBINATIONS = list(combinations())
 
-IN_SUITE = 52
+IN_SUITE = 40
 """How many of them run in every suite, spread over all; `make soak` runs the others."""
 
 
