@@ -13,7 +13,7 @@ from tests.conftest import Database
 from tests.migrating import migrate_online, stop_online
 from tests.notebook.papermilling import bundles, manifest, notebook, papermill
 from tests.notebook.test_outcomes import CRITERIA, KEYS, LABELS, told
-from tests.run.test_online import at
+from tests.run.online.test_online import at
 from tests.state import logical_state
 
 PHASES = ["prepare", "expand", "backfill", "index", "cutover"]

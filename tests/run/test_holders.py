@@ -7,7 +7,7 @@ import pytest
 
 from runbook.run.holders import at_work, holders, said
 from tests.conftest import Database
-from tests.run.test_partitions import MADE
+from tests.run.online.test_partitions import MADE
 
 
 def oid_of(database: Database, name: str) -> int:

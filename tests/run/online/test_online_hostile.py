@@ -10,8 +10,8 @@ from runbook.run.online import Limits
 from tests.conftest import Database
 from tests.migrating import ONLINE, catalog_of, check, migrate_online, take_back
 from tests.operations.test_specs import TICKETS, WITHOUT_RENAME, spec_of
-from tests.run.test_online import RENAMED, at
-from tests.run.test_partitions import MADE
+from tests.run.online.test_online import RENAMED, at
+from tests.run.online.test_partitions import MADE
 
 SPEC = spec_of(WITHOUT_RENAME)
 

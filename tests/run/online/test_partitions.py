@@ -21,7 +21,7 @@ from tests.migrating import (
 )
 from tests.operations.test_specs import ONLY_CLASSIFY, TICKETS, counts, spec_of
 from tests.plan.test_plan import psql
-from tests.run.test_online import RENAMED, at
+from tests.run.online.test_online import RENAMED, at
 from tests.state import logical_state
 
 SPEC = spec_of(RENAMED)

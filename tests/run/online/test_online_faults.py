@@ -13,7 +13,7 @@ from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
 from tests.migrating import catalog_of, check, migrate_online, take_back
 from tests.operations.test_specs import spec_of
-from tests.run.test_online import SPECS, at
+from tests.run.online.test_online import SPECS, at
 from tests.state import logical_state
 
 SMALL = Limits(batch_ms=1, jobs=2, max_wait_ms=5_000)

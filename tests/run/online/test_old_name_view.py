@@ -12,7 +12,7 @@ import pytest
 from runbook.plan import build_plan
 from runbook.run.usage import uses
 from runbook.spec import load_spec
-from tests.conftest import MAJORS, Cluster, Database, cluster_of
+from tests.conftest import Cluster, Database
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, migrate_online
 from tests.notebook.papermilling import manifest
 from tests.notebook.test_online import by_papermill
@@ -40,18 +40,6 @@ def with_view(way: str, database: Database) -> None:
     options = replace({"atomic": ATOMIC, "online": ONLINE}[way], old_name_view=True)
     run: Way = {"atomic": migrate, "online": migrate_online}[way]
     run(database, catalog=catalog, plan=build_plan(spec, catalog, options))
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(major, marks=() if major == MAJORS[-1] else pytest.mark.soak)
-        for major in MAJORS
-    ],
-    ids=lambda major: f"pg{major}",
-)
-def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
-    """The newest version's server; those of the others in the soak."""
-    return cluster_of(clusters, request.param)
 
 
 @pytest.fixture(params=["atomic", "online"])
