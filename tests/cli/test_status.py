@@ -88,9 +88,15 @@ def test_a_run_at_work_says_who_is_in_its_way(
     with held_at(phase, sample_newest) as is_there:
         process = start("runbook", sample_newest, tmp_path, mode="online")
         eventually(is_there)
+        answers = [status(sample_newest)]
+
+        def waits() -> bool:
+            answers.append(status(sample_newest))
+            return bool(answers[-1][0]["waits_for"])
+
         if phase != "backfill":  # there it works, and waits for nobody
-            eventually(lambda: status(sample_newest)[0]["waits_for"])
-        content, said = status(sample_newest)
+            eventually(waits)
+        content, said = answers[-1]
         assert status(other)[0]["state"] == "not begun"
         process.send_signal(signal.SIGTERM)
         ended(process)
