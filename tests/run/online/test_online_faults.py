@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from runbook.errors import Stopped
+from runbook.errors import ChecksFailed, ConnectionRefused, Stopped
 from runbook.run.online import Limits
 from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
@@ -187,6 +187,22 @@ def test_a_cutover_whose_answer_is_lost_is_looked_up(
             run()
         assert migrate_online(sample_newest).proof.passed
     assert [one.id for one in check(sample_newest).values() if not one.passed] == []
+
+
+def test_a_server_that_is_gone_right_after_the_cutover_is_told_as_applied(
+    sample_newest: Database,
+) -> None:
+    """The run is complete: nothing is left to be resumed, whatever comes then."""
+
+    def connect() -> psycopg.Connection[Any]:
+        if sample_newest.value("SELECT to_regclass('llama_logs') IS NOT NULL"):
+            raise ConnectionRefused("Cannot connect.", "Look there.")
+        return sample_newest.connect()
+
+    with pytest.raises(ChecksFailed, match="Cannot connect") as caught:
+        migrate_online(sample_newest, connect=connect)
+    assert "is applied and proved" in caught.value.remedy
+    assert sample_newest.value("SELECT count(*) FROM runbook.ledger") == 1
 
 
 @pytest.mark.parametrize("phase", ["backfill", "index", "cutover"])

@@ -171,27 +171,31 @@ class _OnlineRun:
         """Say of every failure in which state it leaves the database."""
         try:
             yield
-        except Stopped as error:
-            raise Stopped(error.message, f"{error.remedy} {RESUME}".strip()) from None
-        except RunInProgress:
-            raise  # this run has done nothing
-        except RunbookError as error:
-            if self._is_begun:
-                raise _stopped(error.message) from None
-            raise _nothing_else(error, self._staying()) from None
-        except (psycopg.Error, KeyboardInterrupt) as error:
-            if self._is_done:
-                raise ChecksFailed(
-                    what_failed(error),
-                    "The migration is applied and proved, but not every check could be asked: run "
-                    "`runbook verify`.",
-                ) from error
-            if self._is_begun:
-                raise _stopped(f"{what_failed(error)} It was at {self._phase}.") from error
-            raise RolledBack(
-                what_failed(error),
-                f"It was rolled back: the database is as it was.{self._staying()}",
-            ) from error
+        except (RunbookError, psycopg.Error, KeyboardInterrupt) as error:
+            cause = None if isinstance(error, RunbookError) else error
+            raise self._failure(error) from cause
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """Return what an error means for the database as it is now."""
+        message = error.message if isinstance(error, RunbookError) else what_failed(error)
+        if self._is_done:
+            return ChecksFailed(
+                message,
+                "The migration is applied and proved, but not every check could be asked: run "
+                "`runbook verify`.",
+            )
+        if isinstance(error, Stopped):
+            return Stopped(message, f"{error.remedy} {RESUME}".strip())
+        if isinstance(error, RunInProgress):
+            return error  # this run has done nothing
+        if self._is_begun:
+            where = "" if isinstance(error, RunbookError) else f" It was at {self._phase}."
+            return Stopped(f"{message}{where}", RESUME)
+        if isinstance(error, RunbookError):
+            return _nothing_else(error, self._staying())
+        return RolledBack(
+            message, f"It was rolled back: the database is as it was.{self._staying()}"
+        )
 
     def _staying(self) -> str:
         """Return what is to be said of what was committed before the first transaction."""
@@ -455,7 +459,8 @@ class _OnlineRun:
                 lost_pid=lost.pid,
                 wait_ms=max(self.wait_ms, 10_000),
             ):
-                raise _stopped("The connection was lost while committing.") from None
+                raise Stopped("The connection was lost while committing.", "") from None
+            self._finish()
 
     def _finish(self) -> None:
         self._is_done = True
@@ -503,8 +508,7 @@ class _OnlineRun:
     @contextmanager
     def _in(self, phase: Phase) -> Iterator[None]:
         """Be in a phase."""
-        if phase in {Phase.PREPARE, Phase.EXPAND} or self._phase is not phase:
-            self._phase = phase
+        self._phase = phase
         with self.journal.phase(phase):
             self.tell(phase, "begins", 0.0)
             yield
@@ -573,10 +577,6 @@ def _nothing_else(error: RunbookError, staying: str) -> RunbookError:
         return error
     remedy = error.remedy.replace("Nothing was changed", "Nothing else was changed")
     return RolledBack(error.message, f"{remedy}{staying}")
-
-
-def _stopped(message: str) -> Stopped:
-    return Stopped(message, RESUME)
 
 
 def _count(plan: Plan) -> str:
