@@ -1,0 +1,60 @@
+"""The papers of an online run: its plan, as far as it applies now, and its notes in the ledger."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from runbook.catalog import read_table
+from runbook.catalog.ledger import read_unfinished
+from runbook.errors import Stopped
+from runbook.facts import Table, Unfinished
+from runbook.plan import Plan, progress
+from runbook.spec import Spec
+from runbook.vocabulary import Phase, Statement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What every part of a run looks up and notes, each time in a session of its own."""
+
+    connect: Callable[[], psycopg.Connection[Any]]
+    spec: Spec
+    plan: Plan
+    table: Table
+    run_id: str
+
+    @property
+    def ledger_schema(self) -> str:
+        """Where the notes are."""
+        return self.plan.ledger_schema
+
+    def so_far(self, connection: psycopg.Connection[Any]) -> Unfinished:
+        """Return how far the ledger says that the run is."""
+        found = read_unfinished(connection, self.ledger_schema, self.spec)
+        if found is None or found.run_id != self.run_id:
+            raise Stopped(
+                f"Run {self.run_id} is no longer in the ledger, or its table is gone.", ""
+            )
+        return found
+
+    def statements(self, phase: Phase) -> tuple[Statement, ...]:
+        """Return the statements of a phase, without those for partitions that are gone."""
+        statements = self.plan.of_phase(phase)
+        if not any(one.table for one in statements):
+            return statements
+        with self.connect() as connection, connection.transaction():
+            table = read_table(connection, self.spec)
+        leaves = table.leaves if table else ()
+        return tuple(one for one in statements if one.table is None or one.table in leaves)
+
+    def enter(self, phase: Phase) -> None:
+        """Note the phase that comes next."""
+        self.execute(progress.enter_phase(self.ledger_schema, self.run_id, phase))
+
+    def execute(self, text: str) -> Any:
+        """Execute statements of the ledger in one transaction; return the first row, if any."""
+        with self.connect() as connection, connection.transaction():
+            cursor = connection.execute(text.encode())
+            return cursor.fetchone() if cursor.description else None
