@@ -6,8 +6,8 @@ from runbook.errors import BlockedError, Outcome, RefusedError
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import ContractParameters
 from runbook.record import Stage
-from runbook.report import html, statements
-from runbook.run.online import Journal, contract, drops_view, left_to_drop
+from runbook.report import html
+from runbook.run.online import contract, drops_view, left_to_drop
 from runbook.run.usage import uses
 from runbook.vocabulary import Statement
 
@@ -66,10 +66,7 @@ class Contraction(Session[ContractParameters]):
             entry = self.entry()
             table = read_table_named(self.connection, entry.table_schema, entry.table_after)
             assert table is not None
-            journal = Journal()
-            self.stage = Stage.CHANGING
-            self.tell_progress()
-            try:
+            with self.short_change(Stage.CHANGING) as journal:
                 contract(
                     self.open,
                     table,
@@ -78,10 +75,6 @@ class Contraction(Session[ContractParameters]):
                     max_wait_ms=self.parameters.max_wait_ms,
                     journal=journal,
                 )
-                self.stage = Stage.CHANGED
-            finally:
-                self.record.note_online(None, journal)
-                self.show(statements.executed(journal.executed))
 
     def conclude(self) -> None:
         """Publish the result."""

@@ -10,9 +10,9 @@ from runbook.notebook.session import Session, unfinished_run
 from runbook.parameters import RollbackParameters
 from runbook.plan import Plan, plan_facts
 from runbook.record import PlanRecord, Stage
-from runbook.report import html, statements
+from runbook.report import html
 from runbook.run.drift import first_difference
-from runbook.run.online import RESUME, Journal, TakenBack, take_back
+from runbook.run.online import RESUME, TakenBack, take_back
 
 
 class Rollback(Session[RollbackParameters]):
@@ -58,10 +58,7 @@ class Rollback(Session[RollbackParameters]):
         with self._timed("rollback"):
             if self._plan is None:
                 raise RefusedError("No run was found yet.", "Run the cells in their order.")
-            journal = Journal()
-            self.stage = Stage.RESUMABLE
-            self.tell_progress()
-            try:
+            with self.short_change(Stage.RESUMABLE) as journal:
                 self._taken_back = take_back(
                     self.open,
                     self.catalog,
@@ -70,10 +67,6 @@ class Rollback(Session[RollbackParameters]):
                     max_wait_ms=self.parameters.max_wait_ms,
                     journal=journal,
                 )
-                self.stage = Stage.CHANGED
-            finally:
-                self.record.note_online(None, journal)
-                self.show(statements.executed(journal.executed))
 
     def compare(self) -> None:
         """Compare the catalog with the one that was recorded before the run."""

@@ -25,9 +25,9 @@ from runbook.facts import Catalog, LedgerEntry, Unfinished
 from runbook.notebook.publication import publication
 from runbook.parameters import Parameters
 from runbook.record import PROGRESS, Database, Record, Stage, after_commit, now
-from runbook.report import html
+from runbook.report import html, statements
 from runbook.report.numbers import size
-from runbook.run.online import RESUME
+from runbook.run.online import RESUME, Journal
 from runbook.secrets import Scrubber, scrubber_for
 from runbook.spec import Spec, load_spec
 
@@ -161,6 +161,20 @@ class Session(Generic[P]):
 
             told = {"stage": self.stage, "record": self.record.model_dump(mode="json")}
             display({PROGRESS: self._scrubber.tree(told)}, raw=True)
+
+    @contextmanager
+    def short_change(self, stage: Stage) -> Iterator[Journal]:
+        """Yield a journal for a change in one short transaction; note and show what it did, however
+        it ends. `stage` is what is true of the database until it has ended well."""
+        journal = Journal()
+        self.stage = stage
+        self.tell_progress()
+        try:
+            yield journal
+            self.stage = Stage.CHANGED
+        finally:
+            self.record.note_online(None, journal)
+            self.show(statements.executed(journal.executed))
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
