@@ -121,6 +121,19 @@ def test_rows_written_meanwhile_are_classified(sample: Database) -> None:
             " WHERE operation = 'manual_correction'",
             "DELETE FROM enrichment_logs WHERE operation = 'SPOTIFY_TRACK_FALLBACK'",
         )
+        # At once, by the triggers: what is wrong the sweep would set right later.
+        labels = sample.value(
+            "SELECT jsonb_object_agg(operation, category) FROM enrichment_logs"
+            " WHERE operation IN ('cache:new', 'elsewhere', 'admin_correction')"
+            " AND (operation <> 'admin_correction' OR xmin = ("
+            "     SELECT max(xmin::text::bigint)::text::xid FROM enrichment_logs"
+            "     WHERE operation = 'admin_correction'))"
+        )
+        assert labels == {
+            "cache:new": "CACHED",
+            "elsewhere": "FAILED",
+            "admin_correction": "CORRECTED",
+        }
 
     corrected, deleted = (
         sample.value(f"SELECT count(*) FROM enrichment_logs WHERE operation = '{operation}'")
@@ -148,6 +161,8 @@ def test_replicated_rows_are_classified_too(sample_newest: Database) -> None:
             connection.execute(
                 "INSERT INTO enrichment_logs (operation, status) VALUES ('cache:new', 'SUCCESS')"
             )
+        label = "SELECT category::text FROM enrichment_logs WHERE operation = 'cache:new'"
+        assert sample_newest.value(label) == "CACHED"
 
     with at("backfill", "begins", write) as tell:
         migrate_online(sample_newest, tell=tell)

@@ -95,6 +95,8 @@ def test_the_rules_mean_the_same_whatever_the_writers_settings_are(tickets: Data
             writer.execute("SET TimeZone = 'America/New_York'")
             writer.execute("SET DateStyle = 'German'")
             writer.execute("INSERT INTO tickets (at) VALUES ('2024-06-01 00:30+00')")
+        label = "SELECT state_2::text FROM tickets WHERE at IS NOT NULL"
+        assert tickets.value(label) == "open"  # at once, and not by the sweep
 
     with at("backfill", "begins", write) as tell:
         migrate_online(tickets, spec, tell=tell)
@@ -193,6 +195,7 @@ def test_a_writer_without_rights_on_the_schema_goes_on(tickets: Database) -> Non
     def write() -> None:
         with tickets.connect(user=role) as writer:
             writer.execute("INSERT INTO api.tickets (id, state) VALUES (-1, 'done')")
+        assert tickets.value("SELECT state_2::text FROM tickets WHERE id = -1") == "closed"
 
     try:
         with at("backfill", "begins", write) as tell:

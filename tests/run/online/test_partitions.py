@@ -87,6 +87,8 @@ def test_partitions_come_and_go_meanwhile(partitioned: Database) -> None:
             'DROP TABLE "Tickets 2"',
             "VACUUM FULL tickets_1",
         )
+        label = "SELECT state_2::text FROM tickets_new WHERE id = 5000"
+        assert partitioned.value(label) == "closed"  # at once, by the triggers
 
     with at("backfill", "begins", change) as tell:
         migrate_online(partitioned, SPEC, tell=tell)
