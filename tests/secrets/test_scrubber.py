@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook.secrets import Known, Scrubber, holds_password, scrubber_for
+from runbook.secrets.scrubber import SHORTEST_PIECE
 from runbook.secrets.spellings import spellings
 
 NOTHING: Mapping[str, str] = {"HOME": "/nowhere"}
@@ -146,6 +147,24 @@ def test_colours_and_cuts_inside_a_password_do_not_save_it() -> None:
     assert "dollars" not in scrubber.text("'50\x1b[39m%d\x1b[33mollars'")
     assert scrubber.text("conninfo = 'host=h x=50%dol...'") == "conninfo = 'host=h x=***...'"
     assert scrubber.text("conninfo = 'host=h...ollars'") == "conninfo = 'host=h...***'"
+    assert scrubber.text("a … ollars, 50%d ... b") == "a … ***, *** ... b"
+
+
+@given(st.data())
+def test_a_cut_anywhere_in_any_spelling_leaves_nothing(data: st.DataObject) -> None:
+    """As `reprlib` cuts: the middle of a long text, whatever was written there, is left out."""
+    secret = """it's "kaNaRy7Vq" & <50%41> \\ #1"""
+    scrubber = Scrubber(Known(secrets=frozenset([secret])))
+    spelling = data.draw(st.sampled_from(spellings(secret)))
+    start = data.draw(st.integers(0, len(spelling)))
+    end = data.draw(st.integers(start, len(spelling)))
+    cut = data.draw(st.sampled_from(["...", " ... (12 characters truncated) ... ", "…"]))
+    text = f"user='me' password=\\'{spelling[:start]}{cut}{spelling[end:]}\\' dbname='music'"
+    scrubbed = scrubber.text(text)
+    for size in range(SHORTEST_PIECE, len(spelling)):
+        assert not (start >= size and spelling[:size] in scrubbed.replace("password", ""))
+        assert not (len(spelling) - end >= size and spelling[-size:] in scrubbed)
+    assert scrubbed.startswith("user='me' ") and scrubbed.endswith(" dbname='music'")
 
 
 def test_the_tail_of_a_password_with_an_unescaped_at_is_no_host() -> None:

@@ -16,6 +16,9 @@ MASK = "***"
 SHORTEST_ALONE = 5
 """A shorter secret is too likely to be part of a harmless word."""
 
+SHORTEST_PIECE = 3
+"""What is left of a secret at a cut is taken out from this length on."""
+
 T = TypeVar("T")
 
 _COLOUR = re.compile("\x1b\\[[0-9;]*[mK]")
@@ -25,9 +28,10 @@ _QUOTE = r"""(?:\\*["']|&quot;|&\#0?3[49];|&\#x2[27];)"""
 _IN_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/@:'\"<>]*:)[^\s/'\"<>]+(?=@)")
 # IPython's verbose tracebacks cut long values in the middle.
 _CUT_URL = re.compile(r"(postgres(?:ql)?(?:\+\w+)?://[^\s/@:'\"<>]*:)[^\s/@'\"<>]+(?=\.\.\.)")
+_CUT = re.compile(r"(\s?(?:\.\.\.|…)\s?)")
 _ASSIGNED = re.compile(
     rf"(?i)(\b{_NAME}\s*=\s*)"
-    r"(?!\s|\*\*\*)('(?:\\.|''|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s&;,'\"<>)\]}]+)"
+    r"(?!\s|\*\*\*)((\\+['\"]).*?(?<!\\)\3|'(?:\\.|''|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\s&;,'\"<>)\]}]+)"
 )
 _KEYED = re.compile(
     rf"(?i)({_QUOTE}{_NAME}{_QUOTE}\s*:\s*)('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|{_QUOTE}.*?{_QUOTE})"
@@ -47,7 +51,6 @@ class Scrubber:
     def __init__(self, known: Known, public: Iterable[str] = ()) -> None:
         words = "\n".join([*known.names, *public]).casefold()
         self._anywhere: list[str] = []
-        self._parts: list[str] = []
         self._in_place: list[re.Pattern[str]] = []
         for secret in sorted(known.secrets, key=len, reverse=True):
             spelt = spellings(secret)
@@ -55,8 +58,10 @@ class Scrubber:
                 self._in_place.append(_in_place(spelt))
             else:
                 self._anywhere += spelt
-                self._parts.append(secret)
         self._anywhere.sort(key=len, reverse=True)
+        pieces = range(SHORTEST_PIECE, len(self._anywhere[0]) if self._anywhere else 0)
+        self._beginnings = {text[:n] for text in self._anywhere for n in pieces if n < len(text)}
+        self._ends = {text[-n:] for text in self._anywhere for n in pieces if n < len(text)}
         self._clean: set[str] = set()
 
     def text(self, text: str) -> str:
@@ -102,7 +107,7 @@ class Scrubber:
         for spelling in self._anywhere:
             if spelling in text:
                 text = text.replace(spelling, MASK)
-        if "..." in text:
+        if "..." in text or "…" in text:
             text = self._without_cut(text)
         if "://" in text:
             text = _CUT_URL.sub(rf"\1{MASK}", _IN_URL.sub(rf"\1{MASK}", text))
@@ -113,12 +118,20 @@ class Scrubber:
         return text
 
     def _without_cut(self, text: str) -> str:
-        """Return a text without beginnings and ends of secrets at a cut (`...`)."""
-        for secret in self._parts:
-            for length in range(len(secret) - 1, 2, -1):
-                text = text.replace(f"{secret[:length]}...", f"{MASK}...")
-                text = text.replace(f"...{secret[-length:]}", f"...{MASK}")
-        return text
+        """Return a text without beginnings and ends of secrets at a cut (`...`), however spelt."""
+        longest = len(self._anywhere[0]) if self._anywhere else 0
+        pieces = _CUT.split(text)  # text, cut, text, cut, …, text
+        for n in range(0, len(pieces), 2):
+            lengths = range(min(longest, len(pieces[n])), SHORTEST_PIECE - 1, -1)
+            if n + 1 < len(pieces):
+                found = (size for size in lengths if pieces[n][-size:] in self._beginnings)
+                if size := next(found, 0):
+                    pieces[n] = pieces[n][:-size] + MASK
+            if n:
+                found = (size for size in lengths if pieces[n][:size] in self._ends)
+                if size := next(found, 0):
+                    pieces[n] = MASK + pieces[n][size:]
+        return "".join(pieces)
 
 
 def _masked(match: re.Match[str]) -> str:
