@@ -180,17 +180,17 @@ def assert_taken_back(content: dict[str, Any], run_id: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["backfill", "cutover"])
-def test_the_command_takes_a_stopped_run_back(phase: str, sample: Database) -> None:
-    before = logical_state(sample)
-    run_id = stop_online(sample, phase)
-    code, content, _ = told("rollback", sample)
+def test_the_command_takes_a_stopped_run_back(phase: str, sample_newest: Database) -> None:
+    before = logical_state(sample_newest)
+    run_id = stop_online(sample_newest, phase)
+    code, content, _ = told("rollback", sample_newest)
     assert code == 0
     assert_taken_back(content, run_id)
-    assert logical_state(sample) == before
-    code, content, _ = told("rollback", sample)
+    assert logical_state(sample_newest) == before
+    code, content, _ = told("rollback", sample_newest)
     assert (code, content["outcome"]) == (3, "refused")
     assert content["message"].startswith(ROLLBACK_REFUSED)
-    code, content, _ = told("migrate", sample, "--mode", "online")
+    code, content, _ = told("migrate", sample_newest, "--mode", "online")
     assert code == 0 and content["run_id"] != run_id
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -416,29 +416,37 @@ def test_the_owner_of_the_table_is_enough(sample: Database, clerk: Any) -> None:
 def test_it_pauses_while_too_many_sessions_are_active(sample_newest: Database) -> None:
     """As many as are at work stay so until the run has said that it pauses."""
     journal = Journal()
-    paused = threading.Event()
-
-    def busy() -> None:
-        with sample_newest.connect() as connection:
-            while not paused.is_set():
-                connection.execute("SELECT pg_sleep(0.05)")
+    workers = [sample_newest.connect() for _ in range(3)]
+    threads = [threading.Thread(target=_work_until_cancelled, args=[one]) for one in workers]
 
     def tell(phase: str, text: str, share: float) -> None:
         if "pausing: application: " in text:
-            paused.set()
+            for worker in workers:
+                worker.cancel_safe()
 
-    workers = [threading.Thread(target=busy) for _ in range(3)]
-    for worker in workers:
-        worker.start()
+    for thread in threads:
+        thread.start()
     try:
+        wait_for(lambda: sample_newest.value(_ACTIVE) == len(workers))
         applied = migrate_online(
             sample_newest, journal=journal, tell=tell, limits=Limits(max_active=1)
         )
     finally:
-        paused.set()
-        for worker in workers:
-            worker.join()
+        for worker, thread in zip(workers, threads, strict=True):
+            worker.cancel_safe()
+            thread.join()
+            worker.close()
     assert applied.proof.passed and journal.pauses["application"] > 0
+
+
+_ACTIVE = """\
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND query = 'SELECT pg_sleep(600)' AND state = 'active'"""
+
+
+def _work_until_cancelled(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.errors.QueryCanceled):
+        connection.execute("SELECT pg_sleep(600)")
 
 
 def test_it_pauses_while_wal_waits_for_its_archive() -> None:
