@@ -218,8 +218,10 @@ def test_postgresql_is_killed(cell: str, conninfo: str, server: Server, tmp_path
     source = with_cell(notebook("migrate"), cell, kill_server(server), tmp_path / "struck.ipynb")
     with restarting(server):
         ended = strike(source, tmp_path, conninfo, before)
-    assert ended.returncode != 0
-    assert_told(tmp_path)
+    # Before its first connection a run cannot tell that a server was started again meanwhile.
+    if cell not in ("parameters", "target") or ended.returncode:
+        assert ended.returncode != 0
+        assert_told(tmp_path)
 
 
 def kill_server(server: Server) -> str:

@@ -15,7 +15,9 @@ from runbook.errors import RefusedError, RolledBack, RunInProgress, Stopped
 from runbook.plan import Plan, build_plan, review
 from runbook.plan.script import script
 from runbook.run.online import Journal, Limits
+from runbook.run.online.short import Short, Transaction
 from runbook.spec import load_spec
+from runbook.vocabulary import Phase
 from tests.conftest import Cluster, Database
 from tests.embedded.other_processes import wait_for
 from tests.migrating import ONLINE, catalog_of, check, migrate, migrate_online, take_back
@@ -411,6 +413,30 @@ def test_the_owner_of_the_table_is_enough(sample: Database, clerk: Any) -> None:
 
 
 # -- pace ---------------------------------------------------------------------------------------
+
+
+def test_a_catalog_that_is_slow_to_read_is_no_lock_that_was_not_to_be_had(
+    sample_newest: Database,
+) -> None:
+    """The try for the lock is limited as a whole; what is read before and after it is not."""
+    catalog = catalog_of(sample_newest)
+    assert catalog.table is not None
+    plan = build_plan(load_spec("llamalog"), catalog, ONLINE)
+    looked = []
+
+    def judge(connection: psycopg.Connection[Any]) -> None:
+        slowly = f"SELECT pg_sleep({2 * ONLINE.lock_timeout_ms / 1000}), count(*) FROM pg_locks"
+        slowly += " WHERE relation = 'enrichment_logs'::regclass AND mode = 'AccessExclusiveLock'"
+        looked.append(connection.execute(slowly.encode()).fetchall()[0][1])
+
+    Short(
+        connect=sample_newest.connect,
+        table=catalog.table,
+        journal=Journal(),
+        max_wait_s=0,
+        tell=lambda phase, text, share: None,
+    ).run(Transaction(phase=Phase.EXPAND, statements=plan.of_phase(Phase.EXPAND), judge=judge))
+    assert looked == [0, 1]
 
 
 def test_it_pauses_while_too_many_sessions_are_active(sample_newest: Database) -> None:

@@ -4,6 +4,7 @@ the way."""
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import psycopg
@@ -15,10 +16,14 @@ from runbook.run.holders import Blocker, holders, said
 from runbook.run.online.journal import Journal, LockTry, now
 from runbook.run.patience import BLOCKED, Patience
 from runbook.run.recorded import pid_of
-from runbook.vocabulary import Phase, Role, Statement
+from runbook.vocabulary import Lock, Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Connection = psycopg.Connection[Any]
+
+
+_OPENING = (Role.SETTING, Role.LOCK)
+"""What comes before the first change."""
 
 
 class LostCommit(Exception):
@@ -49,13 +54,17 @@ class Transaction:
         """Run and commit it. Raises `LostCommit`, and what the server said otherwise."""
         for text in self.prelude:
             connection.execute(text.encode())
-        for statement in self.statements:
-            if statement.role is Role.LOCK:
+        opening = list(takewhile(lambda one: one.role in _OPENING, self.statements))
+        for statement in opening:
+            if statement.role is Role.SETTING and statement.lock is not Lock.NONE:
                 # Once before, so that it costs less under the lock (13 ms → 4 ms).
                 self.judge(connection)
             course.execute(connection, statement)
-            if statement.role is Role.LOCK:
-                self.judge(connection)
+        # After the settings that follow the lock: the try for it may take no longer than
+        # lock_timeout, and reading the catalog may.
+        self.judge(connection)
+        for statement in self.statements[len(opening) :]:
+            course.execute(connection, statement)
         for text in self.finale:
             connection.execute(text.encode())
         pid = pid_of(connection)
