@@ -26,7 +26,7 @@ class Tally:
         return cls(
             rows=sum(line[1] for line in lines),
             categories={line[0]: line[1] for line in lines if line[0] is not None},
-            fingerprint=str(sum(line[3] for line in lines)),
+            fingerprint=str(sum(int(line[3]) for line in lines)),
             wrong=sum(line[2] for line in lines),
         )
 
