@@ -54,6 +54,7 @@ class PlanParameters(Parameters):
     lock_budget_ms: Milliseconds
     statement_timeout_ms: Limit
     old_name_view: StrictBool
+    proof: Literal["spec", "hash", "sha256"]
 
     @property
     def options(self) -> Options:
@@ -64,6 +65,7 @@ class PlanParameters(Parameters):
             lock_budget_ms=self.lock_budget_ms,
             statement_timeout_ms=self.statement_timeout_ms,
             old_name_view=self.old_name_view,
+            proof=self.proof,
         )
 
 

@@ -190,7 +190,7 @@ class Record(BaseModel):
                 total=applied.after.rows, categories=_all(labels, applied.after.categories)
             ),
         )
-        self.proof = vars(applied.proof).copy()
+        self.proof = applied.proof.content()
         self.locked_ms = applied.locked_ms
 
     def note_online(self, applied: AppliedOnline | None, journal: Journal) -> None:
@@ -201,7 +201,7 @@ class Record(BaseModel):
             self.run_id = journal.resumed["run_id"]
         self.locked_ms = journal.locked_ms
         if applied:
-            self.proof = vars(applied.proof).copy()
+            self.proof = applied.proof.content()
 
 
 def _all(labels: Mapping[str, int], counted: Mapping[str, int]) -> dict[str, int]:

@@ -113,6 +113,13 @@ _PLAN = (
         is_flag=True,
         help="Leave a view under the old name, for an application that knows no other yet.",
     ),
+    click.option(
+        "--proof",
+        type=click.Choice(["spec", "hash", "sha256"]),
+        default="spec",
+        show_default=True,
+        help="hash: 128 bits a row; sha256: cryptographic; spec: what the spec says.",
+    ),
 )
 
 

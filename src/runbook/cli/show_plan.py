@@ -1,7 +1,7 @@
 """`runbook plan`: the plan as SQL or JSON on standard output."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import click
@@ -19,13 +19,7 @@ from runbook.vocabulary import Finding
 def show_plan(options: dict[str, Any]) -> None:
     """Print the plan for a database. Raises `BlockedError` where there can be none."""
     spec = load_spec(options["spec"])
-    chosen = Options(
-        mode=options["mode"],
-        lock_timeout_ms=options["lock_timeout_ms"],
-        lock_budget_ms=options["lock_budget_ms"],
-        statement_timeout_ms=options["statement_timeout_ms"],
-        old_name_view=options["old_name_view"],
-    )
+    chosen = Options(**{field.name: options[field.name] for field in fields(Options)})
     with connect(resolve(options["database_url"]), application="runbook plan") as connection:
         try:
             catalog = read_catalog(connection, spec, ledger_schema=options["ledger_schema"])

@@ -1,5 +1,6 @@
 """02_migrate: apply the plan, with counts before and after, the proof and the checks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -84,6 +85,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self.record.note_applied(applied)
         finally:
             self.record.statements = [vars(one).copy() for one in course.statements()]
+            self.record.proof = course.proof.content() if course.proof else None
             if self._applied:
                 self.show(html.facts({"Table locked for": f"{course.locked_ms:,.1f} ms"}))
             self.show(statements.executed(course.statements()))
@@ -160,7 +162,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 )
             )
             if proof:
-                self.show(html.facts({key.replace("_", " "): item for key, item in proof.items()}))
+                self.show(html.facts(_told(proof)))
             if labels:
                 from runbook.report.chart import category_chart
 
@@ -216,6 +218,12 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         if self._applied is None:
             return failure
         return ChecksFailed(failure.message, after_commit(self.step))
+
+
+def _told(proof: Mapping[str, Any]) -> dict[str, object]:
+    """Return a proof for the reader."""
+    facts = {name.replace("_", " "): item for name, item in proof.items() if name != "different"}
+    return facts | {"different": "; ".join(proof["different"]) or "nothing"}
 
 
 def _what_was_done(applied: Applied | AppliedOnline) -> str:

@@ -63,6 +63,16 @@ def sum_of_hashes(image: str) -> sql.Composable:
     )
 
 
+def row_digest(table: Table, alias: str | None = None) -> sql.Composable:
+    """Return the SHA-256 of a row of the table, of its text, which is another one for any other
+    row: the columns' output forms, quoted (docs, 8.16.6)."""
+    prefix = (alias,) if alias else ()
+    return sql.compose(
+        "sha256(convert_to(ROW({columns})::text, 'UTF8'))",
+        columns=sql.join(", ", (sql.name(*prefix, column.name) for column in table.columns)),
+    )
+
+
 def _half(image: str, seed: int) -> sql.Composable:
     return sql.compose(_HALF, image=image, seed=sql.raw(str(seed)))
 

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from typing import Literal
 
 from runbook import sql
 from runbook.facts import Catalog, Table, TypeFacts
 from runbook.operations.base import Additions, Operation, Scope
+from runbook.plan.digest import digests_after, digests_before, rows_of_ranges, savepoint
 from runbook.plan.model import Mode, Options, Plan, hashed
 from runbook.plan.tally import tally_after, tally_before
 from runbook.settings import pinned, set_local
@@ -91,6 +93,11 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
     )
 
 
+def proof_of(spec: Spec, options: Options) -> Literal["hash", "sha256"]:
+    """Return how the data is proved."""
+    return spec.proof if options.proof == "spec" else options.proof
+
+
 def _extended(last: Step, catalog: Catalog) -> dict[str, tuple[str, ...]]:
     """Return the existing enum types that get further labels, with all that they will have."""
     enums = last.operation.after(last.scope).enums
@@ -135,6 +142,10 @@ def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iter
         lock=Lock.ACCESS_SHARE,
         role=Role.TALLY_BEFORE,
     )
+    cryptographic = proof_of(spec, options) == "sha256"
+    if cryptographic:
+        yield from digests_before(scope, Phase.ATOMIC)
+        yield savepoint(scope, Phase.ATOMIC)
     made = [one for step in course for one in step.operation.statements(step.scope)]
     yield from (one for one in made if one.phase is not Phase.CONTRACT)
     yield scope.statement(
@@ -143,6 +154,9 @@ def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iter
         lock=Lock.ACCESS_SHARE,
         role=Role.TALLY_AFTER,
     )
+    if cryptographic:
+        yield from digests_after(scope, Phase.ATOMIC, spec.table_after)
+        yield from rows_of_ranges(scope, Phase.ATOMIC, spec.table_after)
     yield from _contracting(scope, made, options)
 
 

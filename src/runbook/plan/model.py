@@ -25,6 +25,8 @@ class Options:
     """How long a lock may block the application, as estimated, before `auto` goes online."""
     old_name_view: bool = False
     """Whether a view stays under the old name, for an application that knows no other."""
+    proof: Literal["spec", "hash", "sha256"] = "spec"
+    """How the data is proved: as the spec says, by hashes of 128 bits, or by SHA-256."""
     statement_timeout_ms: int = 3_600_000
     """How long one statement may take; 0 is no limit."""
 

@@ -6,6 +6,7 @@ from typing import LiteralString
 from runbook import __version__, sql
 from runbook.catalog.ledger import lock_key
 from runbook.facts import Table
+from runbook.plan.digest import algorithm
 from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.plan.model import Plan
 from runbook.plan.progress import oid_of
@@ -77,6 +78,22 @@ BEGIN
 END
 $proof$"""
 
+_COMPARE_DIGESTS = """\
+DO $proof$
+DECLARE
+    differing text;
+BEGIN
+    SELECT string_agg(range::text, ', ' ORDER BY range) INTO differing
+    FROM pg_temp.runbook_digests_before b
+    FULL JOIN pg_temp.runbook_digests_after a USING (range)
+    WHERE (a.rows, a.digest) IS DISTINCT FROM (b.rows, b.digest);
+    IF differing IS NOT NULL THEN
+        RAISE EXCEPTION 'the proof failed: ranges % of the key differ', differing
+            USING HINT = 'Nothing was changed.';
+    END IF;
+END
+$proof$"""
+
 _GUARD: LiteralString = """\
 DO {tag}
 DECLARE
@@ -130,6 +147,21 @@ _MEASURED: Mapping[str, sql.Composable] = {
 }
 
 
+_DIGESTED: Mapping[str, sql.Composable] = {
+    "fingerprint": sql.compose(
+        "(SELECT encode(sha256(coalesce(string_agg(digest, ''::bytea ORDER BY range), '')), 'hex')"
+        " FROM pg_temp.runbook_digests_after)"
+    ),
+}
+
+
+def _measured_atomic(plan: Plan, table: Table) -> Mapping[str, sql.Composable]:
+    """Return what the tallies counted, and the fingerprint by the proof that the plan has."""
+    if any(one.role is Role.DIGEST_AFTER for one in plan.statements):
+        return {**_MEASURED, **_DIGESTED, "algorithm": sql.value(algorithm(table))}
+    return _MEASURED
+
+
 def _measured_online(plan: Plan) -> Mapping[str, sql.Composable]:
     """Return what the sweep counted; without a backfill the rows are counted now."""
     if any(one.role is Role.SWEEP for one in plan.statements):
@@ -165,7 +197,7 @@ def _atomic(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     for statement in plan.of_phase(Phase.ATOMIC):
         yield from _entries(statement, guard)
     yield f"-- Make the ledger where it is not there yet\n{create_ledger(plan.ledger_schema)};"
-    yield f"-- Record the run\n{_record(spec, plan, _MEASURED)};"
+    yield f"-- Record the run\n{_record(spec, plan, _measured_atomic(plan, table))};"
     yield "COMMIT;"
 
 
@@ -202,10 +234,27 @@ def _entries(statement: Statement, guard: str) -> Iterator[str]:
     elif statement.role is Role.TALLY_AFTER:
         yield _entry(statement, "CREATE TEMPORARY TABLE runbook_after ON COMMIT DROP AS\n")
         yield f"-- Compare both tallies: a difference rolls everything back\n{_COMPARE};"
-    else:
+    elif statement.role is Role.BOUNDS:
+        yield _entry(statement).removesuffix(";") + "\n\\gset runbook_"
+    elif statement.role in {Role.DIGEST_BEFORE, Role.DIGEST_AFTER}:
+        yield from _digests(statement)
+    elif statement.role not in _ONLY_RUN:
         yield _entry(statement)
     if statement.role is Role.LOCK:
         yield f"-- Refuse a table that is not the one that was reviewed, and a second run\n{guard};"
+
+
+_ONLY_RUN = (Role.SAVEPOINT, Role.ROWS_BEFORE, Role.ROWS_AFTER)
+"""What only the runbook does: it names the rows that differ."""
+
+
+def _digests(statement: Statement) -> Iterator[str]:
+    """Yield what takes the digests of the ranges; the second ones are compared."""
+    name = f"runbook_digests_{'before' if statement.role is Role.DIGEST_BEFORE else 'after'}"
+    yield _entry(statement, f"PREPARE {name} (jsonb) AS\n")
+    yield f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS\nEXECUTE {name} (:'runbook_bounds');"
+    if statement.role is Role.DIGEST_AFTER:
+        yield f"-- Compare the ranges: a difference rolls everything back\n{_COMPARE_DIGESTS};"
 
 
 def _guard(plan: Plan, table: Table) -> str:

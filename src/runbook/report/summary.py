@@ -65,7 +65,7 @@ def tiles(record: Record) -> list[Tile]:
     if counts.after:
         found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
     if record.proof:
-        if record.online:
+        if record.proof["covers"] == "updated rows":
             found.append(
                 Tile(name="rows updated, each proved", amount=f"{record.proof['rows_after']:,}")
             )
@@ -219,4 +219,6 @@ def _said(value: object) -> str:
     """Return a fact in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return "; ".join(map(str, value)) or "–"
     return "–" if value is None or value == "" else str(value)

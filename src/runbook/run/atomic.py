@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
@@ -15,6 +15,7 @@ from runbook.facts import Catalog, Table
 from runbook.plan import Plan
 from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.run.course import Course, Executed
+from runbook.run.digest import ON_FAILURE, TAKING, Digests
 from runbook.run.drift import drift
 from runbook.run.exclusion import exclude_others
 from runbook.run.holders import holders, said
@@ -86,6 +87,10 @@ class _AtomicRun:
     wait_ms: int
     max_wait_ms: int
     progress: Progress
+    _digests: Digests = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._digests = Digests(self.table)
 
     def apply(self, course: Course) -> Applied:
         """Do it all."""
@@ -98,10 +103,14 @@ class _AtomicRun:
             statements=course.statements(),
             before=course.tallies[Role.TALLY_BEFORE],
             after=course.tallies[Role.TALLY_AFTER],
-            tally_sql=self.plan.statements[-1].sql,
+            tally_sql=self._tally_sql(),
             proof=proof,
             locked_ms=course.locked_ms,
         )
+
+    def _tally_sql(self) -> str:
+        (tally,) = (one for one in self.plan.statements if one.role is Role.TALLY_AFTER)
+        return tally.sql
 
     def _transact(self, course: Course) -> Proof:
         """Run both phases and commit; return the proof."""
@@ -115,7 +124,7 @@ class _AtomicRun:
             with rolling_back(connection, staying):
                 self._lock(connection, course, staying)
                 self._change(connection, course, staying)
-                proof = _prove(course, staying)
+                proof = self._prove(connection, course, staying)
                 self._record(connection, course.tallies[Role.TALLY_AFTER], proof)
             self._commit(connection, staying)
         return proof
@@ -174,7 +183,12 @@ class _AtomicRun:
         """Judge the table by its facts once it is locked, then run the other statements."""
         self._recheck(connection, staying)
         for statement in self.plan.of_phase(Phase.ATOMIC)[len(self._opening()) :]:
+            if statement.role in ON_FAILURE:
+                continue
             self.progress(statement.title)
+            if statement.role in TAKING:
+                self._digests.execute(connection, course, statement)
+                continue
             cursor = course.execute(connection, statement)
             if statement.role in {Role.TALLY_BEFORE, Role.TALLY_AFTER}:
                 course.tallies[statement.role] = Tally.of(cursor)
@@ -184,6 +198,25 @@ class _AtomicRun:
         difference = drift(connection, self.spec, self.plan)
         if difference:
             raise _changed(difference, staying)
+
+    def _prove(self, connection: psycopg.Connection[Any], course: Course, staying: str) -> Proof:
+        """Compare before and after; a difference fails the transaction."""
+        before, after = course.tallies[Role.TALLY_BEFORE], course.tallies[Role.TALLY_AFTER]
+        course.proof = proof = prove(before, after)
+        if self._digests.found:
+            statements = self.plan.of_phase(Phase.ATOMIC)
+            course.proof = proof = self._digests.prove(proof, connection, statements)
+        if not proof.passed:
+            same = "equal" if before.fingerprint == after.fingerprint else "different"
+            more = f" {proof.different[0]}." if proof.different else ""
+            raise RolledBack(
+                f"The proof failed: {before.rows:,} rows before and {after.rows:,} after, "
+                f"{after.wrong:,} of them with a label the rules do not give, fingerprints {same}."
+                f"{more}",
+                "The transaction was rolled back: the database is as it was. Something alters rows "
+                f"while they are updated, most likely a trigger of the application.{staying}",
+            )
+        return proof
 
     def _record(self, connection: psycopg.Connection[Any], after: Tally, proof: Proof) -> None:
         """Write the run into the ledger, making it where it is not there yet."""
@@ -195,7 +228,7 @@ class _AtomicRun:
             "rows": sql.value(after.rows),
             "categories": json(dict(after.categories)),
             "algorithm": sql.value(proof.algorithm),
-            "fingerprint": sql.value(after.fingerprint),
+            "fingerprint": sql.value(proof.fingerprint_after),
         }
         entry = record_run(schema, self.spec, self.plan, measured)
         connection.execute(entry.encode())
@@ -216,21 +249,6 @@ class _AtomicRun:
                 wait_ms=max(self.wait_ms, 10_000),
             ):
                 raise
-
-
-def _prove(course: Course, staying: str) -> Proof:
-    """Compare both tallies; a difference fails the transaction."""
-    before, after = course.tallies[Role.TALLY_BEFORE], course.tallies[Role.TALLY_AFTER]
-    proof = prove(before, after)
-    if not proof.passed:
-        same = "equal" if before.fingerprint == after.fingerprint else "different"
-        raise RolledBack(
-            f"The proof failed: {before.rows:,} rows before and {after.rows:,} after, "
-            f"{after.wrong:,} of them with a label the rules do not give, fingerprints {same}.",
-            "The transaction was rolled back: the database is as it was. Something alters rows "
-            f"while they are updated, most likely a trigger of the application.{staying}",
-        )
-    return proof
 
 
 def _changed(what: str, staying: str) -> RunbookError:

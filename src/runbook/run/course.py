@@ -1,12 +1,13 @@
 """How far a run has come: the statements that ran, with their times and locks, and the tallies."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
 
-from runbook.run.tally import Tally
+from runbook.run.tally import Proof, Tally
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
 _TRANSACTIONS = (Phase.ATOMIC, Phase.EXPAND, Phase.CUTOVER, Phase.ROLLBACK)
@@ -35,18 +36,25 @@ class Course:
     """Notes what was executed."""
 
     tallies: dict[Role, Tally] = field(default_factory=dict)
+    proof: Proof | None = None
+    """The comparison, once it was made, also where it failed."""
     locked_at: float | None = None
     ended_at: float | None = None
     _executed: list[tuple[Executed, float]] = field(default_factory=list)
     """Each with the moment since which its lock is held."""
 
     def execute(
-        self, connection: psycopg.Connection[Any], statement: Statement
+        self,
+        connection: psycopg.Connection[Any],
+        statement: Statement,
+        values: Sequence[object] | None = None,
     ) -> psycopg.Cursor[Any]:
-        """Execute a statement and note how long it took."""
+        """Execute a statement, with values for its `$1`, `$2` …, and note how long it took."""
         started = time.monotonic()
+        # Its SQL is full of % signs, which mean nothing to a raw cursor.
+        cursor = psycopg.RawCursor(connection)
         try:
-            cursor = connection.execute(statement.sql.encode())
+            cursor.execute(statement.sql.encode(), values)
         except psycopg.errors.QueryCanceled as error:
             if statement.role is not Role.LOCK:
                 raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from runbook.plan.tally import ALGORITHM
 
@@ -41,17 +41,38 @@ class Proof:
     fingerprint_before: str
     fingerprint_after: str
     passed: bool
+    covers: Literal["table", "updated rows"] = "table"
+    """Which rows were compared."""
+    says: str
+    """What it shows, in plain words."""
+    different: tuple[str, ...] = ()
+    """What is not as it was, where that can be told: ranges of the key, then rows."""
+
+    def content(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**vars(self), "different": list(self.different)}
+
+
+WHOLE = (
+    "Every row of the table is as it was, in every column that existed before: no other row is "
+    "there, none is missing, and no value is another one."
+)
+FAILED = "The data of the columns that existed before are not what they were."
 
 
 def prove(before: Tally, after: Tally) -> Proof:
     """Compare two tallies: same rows, same values, and every label as the rules gave before."""
+    passed = (before.rows, before.fingerprint, before.categories) == (
+        after.rows,
+        after.fingerprint,
+        after.categories,
+    ) and after.wrong == 0
     return Proof(
         algorithm=ALGORITHM,
         rows_before=before.rows,
         rows_after=after.rows,
         fingerprint_before=before.fingerprint,
         fingerprint_after=after.fingerprint,
-        passed=(before.rows, before.fingerprint, before.categories)
-        == (after.rows, after.fingerprint, after.categories)
-        and after.wrong == 0,
+        passed=passed,
+        says=WHOLE if passed else FAILED,
     )

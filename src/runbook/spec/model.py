@@ -50,6 +50,8 @@ class Spec(BaseModel):
     operations: Annotated[tuple[AnyOperation, ...], Field(alias="operation", min_length=1)]
     criteria: Mapping[Criterion, str] = {}
     models: Models | None = None
+    proof: Literal["hash", "sha256"] = "hash"
+    """How the data is proved: by hashes of 128 bits, or cryptographically."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

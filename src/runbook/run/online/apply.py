@@ -370,6 +370,7 @@ def _proof(done: Unfinished) -> Proof:
         fingerprint_before=done.hashes_before,
         fingerprint_after=done.hashes_after,
         passed=done.hashes_before == done.hashes_after,
+        says="",
     )
 
 

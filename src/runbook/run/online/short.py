@@ -152,10 +152,15 @@ class _Course(Course):
             self.end()
         return self
 
-    def execute(self, connection: Connection, statement: Statement) -> psycopg.Cursor[Any]:
+    def execute(
+        self,
+        connection: Connection,
+        statement: Statement,
+        values: Sequence[object] | None = None,
+    ) -> psycopg.Cursor[Any]:
         if statement.role is Role.LOCK:
             self._asked_at = time.monotonic()
-        return super().execute(connection, statement)
+        return super().execute(connection, statement, values)
 
     @property
     def waited_ms(self) -> float:
