@@ -293,6 +293,8 @@ class Unfinished:
     hashes_after: str
     worked_ms: float
     """How long its batches took, one after the other."""
+    whole: Mapping[str, Any] | None
+    """What the whole table was before the first batch, where that was taken."""
     at_work: str | None
     """Who holds the run's lock now, in words; None where it was stopped."""
 

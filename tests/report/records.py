@@ -50,6 +50,7 @@ def record(**changed: Any) -> Record:
             "passed": True,
             "covers": "table",
             "says": "Every row is as it was.",
+            "batches": None,
             "different": [],
         },
         checks=[check("SCHEMA-02"), check("rules")],

@@ -131,7 +131,7 @@ ORDER BY l.applied_at DESC LIMIT 1"""
 
 _UNFINISHED = """\
 SELECT r.run_id::text, r.migration, r.table_schema, r.table_before, r.table_oid::bigint,
-       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.started_by,
+       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.whole, r.started_by,
        to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
        s.*
 FROM {runs} r

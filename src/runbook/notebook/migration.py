@@ -1,6 +1,5 @@
 """02_migrate: apply the plan, with counts before and after, the proof and the checks."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -12,6 +11,7 @@ from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
 from runbook.record import Stage, after_commit
 from runbook.report import html, statements
+from runbook.report.summary import proof_facts
 from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
@@ -162,7 +162,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 )
             )
             if proof:
-                self.show(html.facts(_told(proof)))
+                self.show(html.facts(proof_facts(proof)))
             if labels:
                 from runbook.report.chart import category_chart
 
@@ -220,17 +220,13 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         return ChecksFailed(failure.message, after_commit(self.step))
 
 
-def _told(proof: Mapping[str, Any]) -> dict[str, object]:
-    """Return a proof for the reader."""
-    facts = {name.replace("_", " "): item for name, item in proof.items() if name != "different"}
-    return facts | {"different": "; ".join(proof["different"]) or "nothing"}
-
-
 def _what_was_done(applied: Applied | AppliedOnline) -> str:
     """Return what was done to the rows, in a few words."""
     if isinstance(applied, Applied):
         return f"{applied.after.rows:,} rows before and after, no value altered"
+    if applied.proof.covers == "table":
+        return f"{applied.rows:,} rows before and after, no value altered, while others could write"
     return (
-        f"{applied.rows:,} rows, {applied.proof.rows_after:,} of them updated and no value altered "
+        f"{applied.rows:,} rows, {applied.updated:,} of them updated and no value altered "
         "by that, while the application went on"
     )

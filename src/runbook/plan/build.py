@@ -77,7 +77,7 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
         table_before=table.name,
         table_after=spec.table_after,
         statements=tuple(
-            _online_statements(online, options)
+            _online_statements(online, spec, options)
             if online
             else _atomic_statements(atomic, spec, options)
         ),
@@ -136,28 +136,41 @@ def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iter
     """Yield the statements of the atomic mode: the lock first, a tally before and after."""
     scope = course[0].scope
     yield from _opening(scope, Phase.ATOMIC, options)
+    yield from _before(scope, spec, options, Phase.ATOMIC)
+    if proof_of(spec, options) == "sha256":
+        yield savepoint(scope)
+    made = [one for step in course for one in step.operation.statements(step.scope)]
+    yield from (one for one in made if one.phase is not Phase.CONTRACT)
+    yield from _after(scope.renamed(spec.table_after), spec, options, Phase.ATOMIC)
+    if proof_of(spec, options) == "sha256":
+        yield from rows_of_ranges(scope, spec.table_after)
+    yield from _contracting(scope, made, options)
+
+
+def _before(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterator[Statement]:
+    """Yield what the proof takes of the table before it is changed."""
     yield scope.statement(
         tally_before(scope.table, spec.classify),
         "Count and fingerprint every row before the change",
         lock=Lock.ACCESS_SHARE,
+        phase=phase,
         role=Role.TALLY_BEFORE,
     )
-    cryptographic = proof_of(spec, options) == "sha256"
-    if cryptographic:
-        yield from digests_before(scope, Phase.ATOMIC)
-        yield savepoint(scope, Phase.ATOMIC)
-    made = [one for step in course for one in step.operation.statements(step.scope)]
-    yield from (one for one in made if one.phase is not Phase.CONTRACT)
+    if proof_of(spec, options) == "sha256":
+        yield from digests_before(scope, phase)
+
+
+def _after(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterator[Statement]:
+    """Yield what the proof takes of the table, by its present name, after the change."""
     yield scope.statement(
-        tally_after(scope.table, spec.table_after, spec.classify),
+        tally_after(scope.table, scope.table_name, spec.classify),
         "Count and fingerprint every row after the change",
         lock=Lock.ACCESS_SHARE,
+        phase=phase,
         role=Role.TALLY_AFTER,
     )
-    if cryptographic:
-        yield from digests_after(scope, Phase.ATOMIC, spec.table_after)
-        yield from rows_of_ranges(scope, Phase.ATOMIC, spec.table_after)
-    yield from _contracting(scope, made, options)
+    if proof_of(spec, options) == "sha256":
+        yield from digests_after(scope, phase)
 
 
 _ONLINE = (Phase.PREPARE, Phase.EXPAND, Phase.BACKFILL, Phase.INDEX, Phase.CUTOVER)
@@ -170,7 +183,7 @@ _LOCKING = (Phase.EXPAND, Phase.CUTOVER)
 """The phases that lock the table against the application."""
 
 
-def _online_statements(course: list[Step], options: Options) -> Iterator[Statement]:
+def _online_statements(course: list[Step], spec: Spec, options: Options) -> Iterator[Statement]:
     """Yield the statements of the online mode, phase by phase."""
     scope = course[0].scope
     made = [one for step in course for one in step.operation.online_statements(step.scope)]
@@ -180,6 +193,11 @@ def _online_statements(course: list[Step], options: Options) -> Iterator[Stateme
             yield from _opening(scope, phase, options)
         elif phase is Phase.BACKFILL and own:
             yield from _settings(scope, phase, options)
+            own = [
+                *_before(scope, spec, options, phase),
+                *own,
+                *_after(scope, spec, options, phase),
+            ]
         yield from own
     yield from _contracting(scope, made, options)
 

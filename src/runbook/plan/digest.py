@@ -69,7 +69,7 @@ def algorithm(table: Table) -> str:
 
 def digests_before(scope: Scope, phase: Phase) -> Iterator[Statement]:
     """Yield what fixes the ranges and takes their digests before the change."""
-    keyed = _Keyed(scope.table, sql.name(scope.schema, scope.table.name))
+    keyed = _Keyed(scope.table, scope.relation)
     yield scope.statement(
         keyed.bounds(),
         f"Fix ranges of {RANGE_ROWS:,} rows by the key",
@@ -86,10 +86,10 @@ def digests_before(scope: Scope, phase: Phase) -> Iterator[Statement]:
     )
 
 
-def digests_after(scope: Scope, phase: Phase, name: str) -> Iterator[Statement]:
+def digests_after(scope: Scope, phase: Phase) -> Iterator[Statement]:
     """Yield what takes the ranges' digests after the change."""
     yield scope.statement(
-        _Keyed(scope.table, sql.name(scope.schema, name)).digests(),
+        _Keyed(scope.table, scope.relation).digests(),
         "Take the SHA-256 of every range after the change",
         lock=Lock.ACCESS_SHARE,
         phase=phase,
@@ -97,18 +97,17 @@ def digests_after(scope: Scope, phase: Phase, name: str) -> Iterator[Statement]:
     )
 
 
-def savepoint(scope: Scope, phase: Phase) -> Statement:
+def savepoint(scope: Scope) -> Statement:
     """Return what the rows can be read again from as they were."""
     return scope.statement(
         sql.render("SAVEPOINT {name}", name=SAVEPOINT),
         "Remember the rows as they are, for a proof that fails",
         lock=Lock.NONE,
-        phase=phase,
         role=Role.SAVEPOINT,
     )
 
 
-def rows_of_ranges(scope: Scope, phase: Phase, name: str) -> Iterator[Statement]:
+def rows_of_ranges(scope: Scope, name: str) -> Iterator[Statement]:
     """Yield what reads a range's rows after and before the change, run where its digest differs."""
     for relation, role, when in (
         (name, Role.ROWS_AFTER, "after"),
@@ -118,7 +117,6 @@ def rows_of_ranges(scope: Scope, phase: Phase, name: str) -> Iterator[Statement]
             _Keyed(scope.table, sql.name(scope.schema, relation)).rows(),
             f"Only if a range differs: its rows {when} the change",
             lock=Lock.ACCESS_SHARE,
-            phase=phase,
             role=role,
         )
 

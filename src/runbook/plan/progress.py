@@ -81,6 +81,16 @@ def enter_phase(ledger_schema: str, run_id: str, phase: str) -> str:
     )
 
 
+def note_whole(ledger_schema: str, run_id: str, content: object) -> str:
+    """Return the statement that notes what the whole table was before the first batch."""
+    return sql.render(
+        "UPDATE {runs} SET whole = {content} WHERE run_id = {run_id}",
+        runs=sql.name(ledger_schema, RUNS),
+        content=json(content),
+        run_id=sql.value(run_id),
+    )
+
+
 def end_run(ledger_schema: str, run_id: str, outcome: str) -> str:
     """Return the statement that notes how a run ended."""
     return sql.render(

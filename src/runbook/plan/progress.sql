@@ -13,6 +13,7 @@ BEGIN
             plan jsonb NOT NULL,
             tool_version text NOT NULL,
             phase text NOT NULL,
+            whole jsonb,
             started_by text NOT NULL DEFAULT session_user,
             client text,
             started_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from runbook.errors import Outcome
 from runbook.record import Database, Record
@@ -65,10 +66,8 @@ def tiles(record: Record) -> list[Tile]:
     if counts.after:
         found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
     if record.proof:
-        if record.proof["covers"] == "updated rows":
-            found.append(
-                Tile(name="rows updated, each proved", amount=f"{record.proof['rows_after']:,}")
-            )
+        if batches := record.proof["batches"]:
+            found.append(Tile(name="rows updated, each proved", amount=f"{batches['rows']:,}"))
         found.append(_judged("proof of the data", record.proof["passed"], "equal", "DIFFERENT"))
     if checks:
         passed = sum(check["passed"] for check in checks)
@@ -160,14 +159,18 @@ def about(record: Record) -> list[Group]:
         }
         groups.append(Group(title="Plan", facts=facts))
     if record.proof:
-        facts = {name.replace("_", " "): _said(value) for name, value in record.proof.items()}
-        groups.append(Group(title="Proof", facts=facts))
+        groups.append(Group(title="Proof", facts=proof_facts(record.proof)))
     given = {name: _said(value) for name, value in record.parameters.items()}
     groups.append(Group(title="Parameters", facts=given))
     timed = {name: f"{seconds:,.3f} s" for name, seconds in record.timings.items()}
     groups.append(Group(title="Timings", facts=timed))
     groups.append(Group(title="Versions", facts=record.versions))
     return [group for group in groups if group.facts]
+
+
+def proof_facts(proof: Mapping[str, Any]) -> dict[str, str]:
+    """Return a proof in words."""
+    return {name.replace("_", " "): _said(value) for name, value in proof.items()}
 
 
 def _run_facts(record: Record) -> dict[str, str]:
@@ -219,6 +222,8 @@ def _said(value: object) -> str:
     """Return a fact in words."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {fact}" for name, fact in value.items())
     if isinstance(value, list):
         return "; ".join(map(str, value)) or "–"
     return "–" if value is None or value == "" else str(value)

@@ -205,7 +205,9 @@ class _AtomicRun:
         course.proof = proof = prove(before, after)
         if self._digests.found:
             statements = self.plan.of_phase(Phase.ATOMIC)
-            course.proof = proof = self._digests.prove(proof, connection, statements)
+            course.proof = proof = self._digests.prove(
+                proof, lambda: self._digests.rows(connection, statements)
+            )
         if not proof.passed:
             same = "equal" if before.fingerprint == after.fingerprint else "different"
             more = f" {proof.different[0]}." if proof.different else ""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -81,6 +81,23 @@ class Digests:
             lines = course.execute(connection, statement, [_json(self.bounds)])
             self.found[statement.role] = {n: (rows, digest) for n, rows, digest in lines}
 
+    def content(self) -> dict[str, Any]:
+        """Return the bounds, and the digests that were taken, as plain data."""
+        ranges = next(iter(self.found.values()), {})
+        return {
+            "bounds": self.bounds,
+            "ranges": [[n, rows, digest.hex()] for n, (rows, digest) in ranges.items()],
+        }
+
+    @classmethod
+    def of(cls, table: Table, before: Mapping[str, Any], after: Mapping[str, Any]) -> "Digests":
+        """Return the digests of two moments that were plain data."""
+        found: dict[Role, Mapping[int, tuple[int, bytes]]] = {
+            role: {n: (rows, bytes.fromhex(digest)) for n, rows, digest in one["ranges"]}
+            for role, one in ((Role.DIGEST_BEFORE, before), (Role.DIGEST_AFTER, after))
+        }
+        return cls(table, before["bounds"], found if any(found.values()) else {})
+
     def total(self, role: Role) -> str:
         """Return the digest over all ranges of a moment, in hexadecimal."""
         ranges = self.found[role]
@@ -107,11 +124,10 @@ class Digests:
     def prove(
         self,
         proof: Proof,
-        connection: psycopg.Connection[Any],
-        statements: Sequence[Statement],
+        rows: Callable[[], Sequence[Row]] = tuple,
     ) -> Proof:
         """Return the proof by these digests, failed if the given one is; where ranges differ, these
-        are named, and rows of them."""
+        are named, and the `rows` of them that do."""
         numbers = list(self.different())
         passed = proof.passed and not numbers
         return replace(
@@ -121,28 +137,23 @@ class Digests:
             fingerprint_after=self.total(Role.DIGEST_AFTER),
             passed=passed,
             says=proof.says if passed else FAILED,
-            different=tuple(self._said(numbers, connection, statements)) if numbers else (),
+            different=tuple(self._said(numbers, rows)) if numbers else (),
         )
 
-    def _said(
-        self,
-        numbers: Sequence[int],
-        connection: psycopg.Connection[Any],
-        statements: Sequence[Statement],
-    ) -> Iterator[str]:
+    def _said(self, numbers: Sequence[int], rows: Callable[[], Sequence[Row]]) -> Iterator[str]:
         """Yield the ranges that differ, then the rows, in words."""
         key = key_of(self.table).said
         for n in numbers[:RANGES_SHOWN]:
             yield f"Rows by {key} {self._range(n)} differ"
         if len(numbers) > RANGES_SHOWN:
             yield f"{len(numbers) - RANGES_SHOWN:,} more ranges differ"
-        rows = self._rows(connection, statements)
-        for row in rows[:ROWS_SHOWN]:
+        found = rows()
+        for row in found[:ROWS_SHOWN]:
             yield f"Row {row}"
-        if len(rows) > ROWS_SHOWN:
-            yield f"{len(rows) - ROWS_SHOWN:,} more rows of these ranges differ"
+        if len(found) > ROWS_SHOWN:
+            yield f"{len(found) - ROWS_SHOWN:,} more rows of these ranges differ"
 
-    def _rows(
+    def rows(
         self, connection: psycopg.Connection[Any], statements: Sequence[Statement]
     ) -> tuple[Row, ...]:
         """Return the rows that differ in the first few ranges that do. The transaction goes back to

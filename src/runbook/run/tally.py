@@ -45,6 +45,9 @@ class Proof:
     """Which rows were compared."""
     says: str
     """What it shows, in plain words."""
+    batches: Mapping[str, object] | None = None
+    """Online: the rows that were updated, each compared in its batch, and the sums of their
+    hashes."""
     different: tuple[str, ...] = ()
     """What is not as it was, where that can be told: ranges of the key, then rows."""
 

@@ -68,7 +68,7 @@ def test_both_modes_and_psql_come_to_the_same_end(cluster: Cluster, tmp_path: Pa
 
 
 def test_every_partition_is_backfilled_by_several_jobs(partitioned: Database) -> None:
-    assert migrate_online(partitioned, SPEC, limits=Limits(jobs=2)).proof.rows_after == 600
+    assert migrate_online(partitioned, SPEC, limits=Limits(jobs=2)).updated == 600
     done = partitioned.value(
         "SELECT jsonb_object_agg(t, n) FROM (SELECT table_oid::regclass::text AS t, sum(rows) AS n"
         " FROM runbook.online_span GROUP BY 1) AS s"

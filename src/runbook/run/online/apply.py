@@ -34,6 +34,7 @@ from runbook.run.online.pace import Limits, Pace
 from runbook.run.online.rows import Rows
 from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.online.watch import Watch
+from runbook.run.online.whole import Whole, written
 from runbook.run.recorded import is_recorded
 from runbook.run.rollback import committed_before, what_failed
 from runbook.run.tally import Proof
@@ -58,8 +59,11 @@ class AppliedOnline:
     run_id: str
     rows: int
     """Rows that the last sweep counted."""
+    updated: int
+    """Rows that were updated, by all runs of it."""
     proof: Proof
-    """Of the rows that were updated, each proved in its batch."""
+    """Of the whole table where nobody else wrote, else of the rows that were updated, each in its
+    batch."""
 
 
 def apply_online(
@@ -134,18 +138,25 @@ class _OnlineRun:
         ):
             require_utf8(watcher)
             watch = Watch(watcher, guard_pid, self._pace, self.journal)
+            at_start = written(watcher, self.table.oid)
             if not self._is_resumed(watcher):
                 self._expand(watch)
             with self._in(Phase.BACKFILL):
-                rows = Rows(self._desk, watch, self.tell)
+                whole = Whole(
+                    self._desk, watch, at_start, lambda text: self.tell(Phase.CUTOVER, text, 1.0)
+                )
+                rows = Rows(self._desk, watch, self.tell, whole)
                 rows.backfill()
             self._index(watch)
             with self._in(Phase.CUTOVER):
                 swept = rows.sweep()
                 done = self._desk.so_far(watcher)
-                self._cutover(watch, rows, swept, done)
+                proof = whole.proof(_proof(done))
+                self._cutover(watch, rows, swept, proof)
                 self._make_durable()
-        return AppliedOnline(run_id=str(self.run_id), rows=swept.rows, proof=_proof(done))
+        return AppliedOnline(
+            run_id=str(self.run_id), rows=swept.rows, updated=done.rows, proof=proof
+        )
 
     def _is_resumed(self, connection: psycopg.Connection[Any]) -> bool:
         """Return whether there is something to resume. Raises `RefusedError` if that is not what
@@ -279,10 +290,9 @@ class _OnlineRun:
 
     # -- cutover -------------------------------------------------------------------------------
 
-    def _cutover(self, watch: Watch, rows: Rows, swept: Swept, done: Unfinished) -> None:
+    def _cutover(self, watch: Watch, rows: Rows, swept: Swept, proof: Proof) -> None:
         """Make it what the spec says, and record that, in one transaction."""
         schema = self.plan.ledger_schema
-        proof = _proof(done)
         measured: dict[str, sql.Composable] = {
             "run_id": sql.value(self.run_id),
             "client": sql.compose("nullif(current_setting('application_name'), '')"),
@@ -370,7 +380,14 @@ def _proof(done: Unfinished) -> Proof:
         fingerprint_before=done.hashes_before,
         fingerprint_after=done.hashes_after,
         passed=done.hashes_before == done.hashes_after,
-        says="",
+        covers="updated rows",
+        says=f"Each of the {done.rows:,} rows that the run updated is as it was, in every column "
+        "that existed before, and the run wrote no other row.",
+        batches={
+            "rows": done.rows,
+            "hashes_before": done.hashes_before,
+            "hashes_after": done.hashes_after,
+        },
     )
 
 

@@ -163,7 +163,9 @@ class Backfill:
     ) -> int:
         """Run one batch; return how many rows it updated."""
         began = time.monotonic()
-        connection.execute(f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings}".encode())
+        written = _WRITTEN.format(span.table_oid)
+        opening = f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings};\n{written}"
+        at_first = _last_value(connection, opening)
         bounds = [f"({at},0)", f"({end},0)"]
         found = connection.execute(batch.sql.encode(), bounds).fetchone()
         assert found is not None
@@ -175,6 +177,16 @@ class Backfill:
                 "another column altered while they were updated; the batch was rolled back.",
                 "Something alters rows while they are updated, most likely a trigger of the "
                 "application: disable it for the time of the migration.",
+            )
+        # Deferred triggers of the application fire now, and not after this was looked at.
+        others = _last_value(connection, f"SET CONSTRAINTS ALL IMMEDIATE;\n{written}")
+        if (others := others - at_first - rows) > 0:
+            connection.execute("ROLLBACK")
+            raise Stopped(
+                f"In blocks {at:,} to {end - 1:,}, the update of {rows:,} rows had others of the "
+                f"same table written {others:,} times; the batch was rolled back.",
+                "Something writes to the table whenever a row is updated, most likely a trigger of "
+                "the application: disable it for the time of the migration.",
             )
         took = milliseconds(time.monotonic() - began)
         noted = connection.execute(
@@ -206,3 +218,20 @@ class Backfill:
             f"{who}.",
             "Run again when they are done.",
         )
+
+
+def _last_value(connection: psycopg.Connection[Any], text: str) -> int:
+    """Run statements; return the one value of the last."""
+    cursor = connection.execute(text.encode())
+    while cursor.nextset():
+        pass
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+# What this session wrote to a table in transactions that its statistics do not hold yet, the open
+# one included (docs, 28.2.26): the difference of two is exact within one transaction.
+_WRITTEN = """\
+SELECT pg_stat_get_xact_tuples_inserted({0}) + pg_stat_get_xact_tuples_updated({0})
+    + pg_stat_get_xact_tuples_deleted({0})"""

@@ -5,6 +5,8 @@ out.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, LiteralString
 
@@ -20,6 +22,7 @@ from runbook.run.holders import holders, said
 from runbook.run.online.backfill import Backfill, Left, Moved, Swept
 from runbook.run.online.desk import Desk
 from runbook.run.online.watch import Watch
+from runbook.run.online.whole import Whole
 from runbook.run.patience import Patience
 from runbook.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
@@ -32,6 +35,7 @@ class Rows:
     desk: Desk
     watch: Watch
     tell: Callable[[Phase, str, float], None]
+    whole: Whole
     _work: Backfill = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,10 +62,31 @@ class Rows:
         if so_far.phase != Phase.BACKFILL:
             return
         try:
-            self._work_all(so_far)
+            with self._counting(so_far):
+                self._work_all(so_far)
         finally:
             self.watch.journal.executed += self._work.executed()
         self.desk.enter(Phase.INDEX)
+
+    @contextmanager
+    def _counting(self, so_far: Unfinished) -> Iterator[None]:
+        """Count the whole table meanwhile, as it is before the first batch, where that is wanted:
+        beside the backfill it costs hardly any time."""
+        if not self.whole.is_wanted(so_far):
+            yield
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="whole") as pool:
+            counted = pool.submit(self.whole.take)
+            try:
+                self.whole.is_fixed.wait()
+                yield
+            except BaseException:
+                self.watch.end([counted])
+                raise
+            self.watch.over([counted], lambda _: self._tell_counting())
+
+    def _tell_counting(self) -> None:
+        self.tell(Phase.BACKFILL, "the whole table is counted, as it was before", 1.0)
 
     def sweep(self) -> Swept:
         """Count the rows; work on those that batches left out because somebody had locked them, or

@@ -63,7 +63,7 @@ class Watch:
                     break
                 wait(pending, timeout=TICK_S, return_when=FIRST_EXCEPTION)
         except BaseException:
-            self._end(futures)
+            self.end(futures)
             raise
         if any(future.exception() for future in futures if future.done()):
             self.pace.stopping.set()
@@ -71,7 +71,7 @@ class Watch:
         for future in futures:
             future.result()
 
-    def _end(self, futures: Sequence[Future[Any]]) -> None:
+    def end(self, futures: Sequence[Future[Any]]) -> None:
         """Have all end soon, whoever is impatient meanwhile."""
         self.pace.stopping.set()
         while True:
