@@ -250,6 +250,17 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """An applied run with its plan, and whether it was taken back."""
+
+    entry: LedgerEntry
+    plan: Mapping[str, Any]
+    """The plan as plain data."""
+    taken_back_at: str | None
+    taken_back_by: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Span:
     """A range of a backfill's blocks: all before `next_block` is done and proved."""
 

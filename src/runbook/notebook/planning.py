@@ -12,7 +12,7 @@ from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html, statements
 from runbook.report.numbers import share
-from runbook.vocabulary import Finding, Level
+from runbook.vocabulary import Finding, Level, Phase
 
 EXAMPLES = 3
 """How many groups are shown of each label that a rule gives."""
@@ -67,13 +67,16 @@ class Planning(Session[P]):
             self._plan = plan
             self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
             self.record.plan_sql = script(self.spec, plan, self.catalog.table)
+            back = plan.of_phase(Phase.ROLLBACK)
+            there = [one for one in plan.statements if one.phase is not Phase.ROLLBACK]
             self.show(
                 html.facts(
                     {
                         "Plan": plan.sha256,
                         "Mode": plan.mode,
-                        "Phases": " → ".join(dict.fromkeys(one.phase for one in plan.statements)),
-                        "Statements": f"{len(plan.statements)}, in full in plan.sql",
+                        "Phases": " → ".join(dict.fromkeys(one.phase for one in there)),
+                        "Statements": f"{len(there)}, in full in plan.sql; "
+                        f"{len(back)} more are the way back (`runbook rollback`)",
                         "Estimated time": f"{plan.estimated_ms / 1000:,.1f} s",
                         "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
                         **({"Why": " ".join(plan.reasons)} if plan.reasons else {}),

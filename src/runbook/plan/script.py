@@ -155,7 +155,7 @@ def script(spec: Spec, plan: Plan, table: Table) -> str:
     )
     reasons = [f"-- {' '.join(reason.split())}" for reason in plan.reasons]
     prepare = [_entry(statement) for statement in plan.of_phase(Phase.PREPARE)]
-    return "\n\n".join([head + "\n".join(reasons), *prepare, *parts]) + "\n"
+    return "\n\n".join([head + "\n".join(reasons), *prepare, *parts, *_later(plan)]) + "\n"
 
 
 def _atomic(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
@@ -193,6 +193,21 @@ def _online(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     yield f"-- Make the ledger where it is not there yet\n{create_ledger(plan.ledger_schema)};"
     yield f"-- Record the run\n{_record(spec, plan, _measured_online(plan))};"
     yield "COMMIT;"
+
+
+_LATER = {
+    Phase.CONTRACT: "For later: what `runbook contract` runs, once nobody uses the old name",
+    Phase.ROLLBACK: "The way back: what `runbook rollback` runs to undo all of the above",
+}
+
+
+def _later(plan: Plan) -> Iterator[str]:
+    """Yield what other commands would run, to be read alone."""
+    for phase, title in _LATER.items():
+        entries = [_entry(statement) for statement in plan.of_phase(phase)]
+        if entries:
+            lines = "\n\n".join(entries).splitlines()
+            yield "\n".join([f"-- {title}", "--", *(f"-- {line}".rstrip() for line in lines)])
 
 
 def _entries(statement: Statement, guard: str) -> Iterator[str]:

@@ -98,7 +98,7 @@ class _AtomicRun:
             statements=course.statements(),
             before=course.tallies[Role.TALLY_BEFORE],
             after=course.tallies[Role.TALLY_AFTER],
-            tally_sql=self.plan.statements[-1].sql,
+            tally_sql=self.plan.of_phase(Phase.ATOMIC)[-1].sql,
             proof=proof,
             locked_ms=course.locked_ms,
         )
