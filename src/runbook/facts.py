@@ -253,6 +253,8 @@ class LedgerEntry:
 class Recorded:
     """An applied run with its plan, and whether it was taken back."""
 
+    ledger_schema: str
+    """Where it is recorded."""
     entry: LedgerEntry
     plan: Mapping[str, Any]
     """The plan as plain data."""

@@ -36,7 +36,7 @@ def read_recorded(
     if row is None:
         return None
     own = {name: row.pop(name) for name in ("plan", "taken_back_at", "taken_back_by")}
-    return Recorded(entry=_entry(row), **own)
+    return Recorded(ledger_schema=ledger_schema, entry=_entry(row), **own)
 
 
 def _run(

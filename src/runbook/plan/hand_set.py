@@ -12,26 +12,29 @@ GROUPS = 50
 
 
 def hand_set(schema: str, table: str, classify: Classify) -> str:
-    """Return the query for them, grouped, the largest group first: the values of the columns that
-    the rules look at, the label that the rows have, the one that the rules give, the number of
-    rows; then the number of all groups and rows, on every line."""
-    values = (sql.compose("{name}::text", name=name) for name in classify.rule_columns())
+    """Return the query for them, grouped, the largest group first: the columns that the rules look
+    at, the label that the rows have, the one that the rules give, the number of rows; then the
+    number of all groups and rows, on every line."""
+    columns = classify.rule_columns()
+    keys = len(columns) + 2
     return sql.render(
         _HAND_SET,
-        values=sql.join(", ", values),
+        values=sql.join(", ", (sql.compose("{name}::text", name=name) for name in columns)),
         column=classify.column,
         given=classify.label_expression(),
         typed=classify.label_expression(sql.name(schema, classify.type)),
         table=sql.name(schema, table),
+        keys=sql.values(range(1, keys + 1)),
+        rows=sql.value(keys + 1),
         limit=sql.value(GROUPS),
     )
 
 
 _HAND_SET = """\
-SELECT ARRAY[{values}]::text[] AS values, {column}::text AS label,
-    {given} AS given, count(*) AS rows,
-    count(*) OVER () AS groups, (sum(count(*)) OVER ())::bigint AS all_rows
+SELECT {values}, {column}::text AS {column},
+    {given} AS "by the rules", count(*) AS "rows",
+    count(*) OVER () AS "groups", (sum(count(*)) OVER ())::bigint AS "all rows"
 FROM {table}
 WHERE {column} IS DISTINCT FROM
     {typed}
-GROUP BY 1, 2, 3 ORDER BY rows DESC, 1, 2, 3 LIMIT {limit}"""
+GROUP BY {keys} ORDER BY {rows} DESC, {keys} LIMIT {limit}"""

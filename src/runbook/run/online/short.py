@@ -40,8 +40,12 @@ class Transaction:
     """What runs before the table is locked."""
     judge: Callable[[Connection], None]
     """Looks at the table once it is locked, and raises if it shall not be changed."""
+    seen: Callable[[Statement, psycopg.Cursor[Any]], None] = lambda statement, cursor: None
+    """Called with each statement that ran, and its answer; raises if there shall be no more."""
     finale: Sequence[str] = ()
     """What runs last."""
+    last: Callable[[Connection], object] = lambda connection: None
+    """Called after that, and before it is committed."""
     committed: Callable[[], None] = lambda: None
     """Called at once when it is committed: whatever happens after, it is."""
 
@@ -53,11 +57,13 @@ class Transaction:
             if statement.role is Role.LOCK:
                 # Once before, so that it costs less under the lock (13 ms → 4 ms).
                 self.judge(connection)
-            course.execute(connection, statement)
+            cursor = course.execute(connection, statement)
             if statement.role is Role.LOCK:
                 self.judge(connection)
+            self.seen(statement, cursor)
         for text in self.finale:
             connection.execute(text.encode())
+        self.last(connection)
         pid = pid_of(connection)
         try:
             connection.commit()
