@@ -99,11 +99,14 @@ WITH RECURSIVE tree (oid) AS (
         AND (f.is_own OR d.deptype <> 'a')
     LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
         AND r.ev_type = '1'
-    LEFT JOIN pg_attrdef v ON d.classid = 'pg_attrdef'::regclass AND v.oid = d.objid
+    LEFT JOIN pg_attrdef e ON d.classid = 'pg_attrdef'::regclass AND e.oid = d.objid
+    LEFT JOIN pg_class v ON d.classid = 'pg_class'::regclass AND v.oid = d.objid
+        AND v.relkind IN ('v', 'm')
     CROSS JOIN LATERAL (SELECT
-        CASE WHEN r.oid IS NULL AND v.oid IS NULL THEN d.classid ELSE 'pg_class'::regclass END,
-        coalesce(r.ev_class, v.adrelid, d.objid),
-        CASE WHEN r.oid IS NOT NULL THEN 0 ELSE coalesce(v.adnum, d.objsubid) END
+        -- A view is named for its rule and its columns, and a column for its expression.
+        CASE WHEN r.oid IS NULL AND e.oid IS NULL THEN d.classid ELSE 'pg_class'::regclass END,
+        coalesce(r.ev_class, e.adrelid, d.objid),
+        CASE WHEN r.oid IS NULL AND v.oid IS NULL THEN coalesce(e.adnum, d.objsubid) ELSE 0 END
     ) AS x (classid, objid, objsubid)
     WHERE NOT EXISTS (SELECT FROM own o WHERE o.classid = x.classid AND o.objid = x.objid
                       AND (o.objsubid = 0 OR o.objsubid = x.objsubid))
