@@ -8,11 +8,13 @@ from typing import Any
 
 import psycopg
 
+from runbook import sql
 from runbook.errors import BlockedError, RolledBack, RunbookError
 from runbook.facts import Recorded, Table
 from runbook.plan import Plan, blockers
 from runbook.plan.build import HAND_SET_US
 from runbook.plan.ledger import record_rollback
+from runbook.run.online.contraction import dropped
 from runbook.run.online.guard import guarded
 from runbook.run.online.journal import Journal
 from runbook.run.online.short import LostCommit, Short, Transaction
@@ -106,7 +108,7 @@ class Undo:
 
     def _statements(self) -> Sequence[Statement]:
         """Return settings and lock, then what removes the view that is still there, then the rest;
-        the rows are counted under the lock where that is quick."""
+        labels are counted under the lock where that is quick."""
         back = [
             one
             for one in self.plan.of_phase(Phase.ROLLBACK)
@@ -117,12 +119,27 @@ class Undo:
         quick = self.before.rows * HAND_SET_US / 1000 <= self.lock_budget_ms
         with self.connect() as connection:
             served = serving(connection, self.plan, self.table.oid)
+        if any(dropped(one).kind == "VIEW" for one in served):
+            opening = [self._with_view(one) if one.role is Role.LOCK else one for one in opening]
         return [
             *opening,
             *([counting] if counting and quick else []),
             *(replace(one, phase=Phase.ROLLBACK) for one in served),
             *(one for one in back if one.role is Role.CHANGE),
         ]
+
+    def _with_view(self, lock: Statement) -> Statement:
+        """Return the lock of the table with that of the view before it: who uses the view locks
+        both in this order, and the other way round each would wait for the other."""
+        return replace(
+            lock,
+            sql=sql.render(
+                "LOCK TABLE {view}, {table} IN ACCESS EXCLUSIVE MODE",
+                view=sql.name(self.plan.schema, self.plan.table_before),
+                table=sql.name(self.plan.schema, self.plan.table_after),
+            ),
+            title="Lock the view under the old name, and the table",
+        )
 
     def _judge(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse where something has come between since it was looked at."""
