@@ -204,15 +204,6 @@ def test_bare_papermill_takes_a_stopped_run_back(sample_newest: Database, tmp_pa
     assert (again["exit_code"], again["outcome"]) == (3, "refused")
 
 
-def test_an_applied_run_is_not_taken_back(sample_newest: Database) -> None:
-    migrate_online(sample_newest)
-    before = logical_state(sample_newest)
-    code, content, _ = told("rollback", sample_newest)
-    assert (code, content["outcome"]) == (3, "refused")
-    assert "was applied at" in content["message"]
-    assert logical_state(sample_newest) == before
-
-
 def test_a_run_at_work_is_not_taken_back(sample_newest: Database) -> None:
     def roll_back() -> None:
         code, content, _ = told("rollback", sample_newest)

@@ -80,9 +80,7 @@ def test_every_kind_of_migration_there_and_back(name: str, way: str, cluster: Cl
 
 
 @pytest.mark.parametrize("way", ["atomic", "online"])
-@pytest.mark.parametrize("major", MAJORS)
-def test_names_of_any_kind(major: int, way: str, clusters: dict[int, Cluster]) -> None:
-    cluster = cluster_of(clusters, major)
+def test_names_of_any_kind(way: str, cluster: Cluster) -> None:
     database = cluster.make()
     assert len(STRANGE.encode()) == 63
     quoted = STRANGE.replace('"', '""')

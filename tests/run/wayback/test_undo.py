@@ -232,7 +232,8 @@ def test_rows_that_were_written_since_the_migration(sample: Database) -> None:
 def test_rows_that_are_written_while_it_is_taken_back(where: str, sample: Database) -> None:
     migrate(sample)
     table = "llama_logs" if where == "between" else "enrichment_logs"
-    rows = roll_back(sample, **{where: lambda: sample.execute(WRITE.format(table))}).rows
+    moment: dict[str, Any] = {where: lambda: sample.execute(WRITE.format(table))}
+    rows = roll_back(sample, **moment).rows
     assert rows.passed is None and "could not be shown" in rows.verdict
 
 
