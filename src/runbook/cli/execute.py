@@ -154,8 +154,11 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
     if phases:
         yield "phases", ", ".join(f"{one['phase']} {duration(one['ms'])}" for one in phases)
     for finding in record.findings:
-        if finding["level"] == "warning":
-            yield "warning", f"{finding['message']} {finding['remedy']}"
+        told = finding["level"] == "warning" or (
+            finding["level"] == "blocker" and finding["message"] != record.message
+        )
+        if told:
+            yield finding["level"], f"{finding['message']} {finding['remedy']}"
     if archived.bundle:
         yield "report", _nearby(archived.bundle.report)
 

@@ -279,9 +279,9 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table_facts(catalog: Catalog) -> html.Fragment:
     """Return the table's facts for the reader."""
-    table = catalog.table
-    if table is None:
-        applied = catalog.applied
+    table, applied = catalog.table, catalog.applied
+    # Where a view stays under the old name, it is not what the migration is about.
+    if table is None or (applied and table.oid != applied.table_oid):
         return html.facts(
             {"Applied": f"{applied.applied_at} by {applied.applied_by}, run {applied.run_id}"}
             if applied

@@ -11,7 +11,7 @@ from runbook.plan import build_plan
 from runbook.run.wayback import recorded_plan
 from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
-from tests.migrating import ATOMIC, catalog_of, migrate, stop_online
+from tests.migrating import ATOMIC, catalog_of, findings_of, migrate, stop_online
 from tests.operations.test_specs import ONLY_CLASSIFY, ONLY_RENAME, TICKETS, spec_of
 from tests.run.test_atomic import unchanged
 from tests.run.wayback.rolling_back import refusals, roll_back
@@ -270,3 +270,28 @@ def test_dependents_on_a_partition_are_found(newest: Cluster) -> None:
     assert [one.object for one in refusals(database, SPEC)] == ["index of_one", "view of_two"]
     refused(database, SPEC)
     newest.drop(database)
+
+
+def test_a_table_of_that_name_that_records_no_rollbacks_is_a_blocker(
+    sample_newest: Database,
+) -> None:
+    sample_newest.execute("CREATE SCHEMA runbook", "CREATE TABLE runbook.rollback (x integer)")
+    assert "ledger-foreign" in [one.code for one in findings_of(sample_newest)]
+
+
+def test_who_may_not_read_which_runs_were_taken_back_lacks_a_right(
+    sample_newest: Database,
+) -> None:
+    migrate(sample_newest)
+    roll_back(sample_newest)
+    role = f"reader_{sample_newest.name}"
+    sample_newest.execute(
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT USAGE ON SCHEMA runbook TO {role}",
+        f"GRANT SELECT, INSERT ON runbook.ledger TO {role}",
+    )
+    as_reader = replace(
+        sample_newest, conninfo=sample_newest.conninfo.replace("user=postgres", f"user={role}")
+    )
+    lacking = [one.object for one in findings_of(as_reader) if one.code == "privilege-missing"]
+    assert any("SELECT on rollback" in one for one in lacking), lacking
