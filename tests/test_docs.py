@@ -12,7 +12,7 @@ import pytest
 
 from runbook.cli import main
 from runbook.errors import Outcome
-from runbook.parameters import MigrateParameters
+from runbook.parameters import MigrateParameters, Parameters, RollbackParameters
 from runbook.spec import parse_spec
 from runbook.vocabulary import Phase
 from tests.conftest import Database
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SPECS = (ROOT / "docs" / "specs.md").read_text()
 ONLINE = (ROOT / "docs" / "online.md").read_text()
+ROLLBACK = (ROOT / "docs" / "rollback.md").read_text()
 PAGES = README + "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
 
 
@@ -90,6 +91,31 @@ def test_every_setting_of_a_migration_is_documented_with_its_default() -> None:
     assert {name: found.get(name) for name in MigrateParameters.model_fields} == {
         name: shown(defaults[name]) for name in MigrateParameters.model_fields
     }
+
+
+def test_every_setting_of_a_rollback_is_documented_with_its_default() -> None:
+    settings = table(ROLLBACK, "Settings")
+    defaults = main.commands["rollback"].make_context("rollback", []).params
+    own = set(RollbackParameters.model_fields) - set(Parameters.model_fields)
+    found = {name.strip("`"): cells[0] for name, cells in settings.items() if "`" in name}
+    assert found == {name: shown(defaults[name]) for name in own}
+
+
+def test_every_reason_to_refuse_a_rollback_is_documented() -> None:
+    named = set(re.findall(r"`([a-z-]+)`", " ".join(table(ROLLBACK, "When it refuses"))))
+    sources = [*(ROOT / "src/runbook/run/wayback").glob("*.py")]
+    sources.append(ROOT / "src/runbook/notebook/applied_run.py")
+    text = "".join(file.read_text() for file in sources)
+    assert named == set(re.findall(r'blocker\(\s+"([a-z-]+)"', text))
+
+
+def test_what_a_rollback_says_of_the_rows_is_what_the_page_says() -> None:
+    source = (ROOT / "src/runbook/run/wayback/proof.py").read_text()
+    said = re.sub(r'"\s*\n\s*f?"', "", source)
+    told = [*table(ROLLBACK, "What the proof means")][1:]
+    assert len(told) == 5
+    for verdict in told:
+        assert verdict.rstrip(" …") in said, verdict
 
 
 def test_every_phase_of_the_online_mode_is_documented_in_order() -> None:

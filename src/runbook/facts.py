@@ -247,6 +247,21 @@ class LedgerEntry:
     unvalidated: tuple[str, ...]
     """Foreign keys that were NOT VALID before the run already."""
     fingerprint: str | None
+    hashes: str | None
+    """The sum of the hashes of all rows of the table afterwards, where it was taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """An applied run with its plan, and whether it was taken back."""
+
+    ledger_schema: str
+    """Where it is recorded."""
+    entry: LedgerEntry
+    plan: Mapping[str, Any]
+    """The plan as plain data."""
+    taken_back_at: str | None
+    taken_back_by: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,14 +90,21 @@ class MigrateParameters(PlanParameters):
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
 
-class RollbackParameters(Parameters):
-    """Parameters of `04_rollback.ipynb`."""
+class WaitingParameters(Parameters):
+    """What a change in one short transaction takes."""
 
     lock_timeout_ms: Milliseconds
     max_wait_ms: Milliseconds
 
 
-class ContractParameters(RollbackParameters):
+class RollbackParameters(WaitingParameters):
+    """Parameters of `04_rollback.ipynb`."""
+
+    lock_budget_ms: Milliseconds
+    discard_categories: StrictBool
+
+
+class ContractParameters(WaitingParameters):
     """Parameters of `06_contract.ipynb`."""
 
     watch_s: Annotated[StrictInt, Field(ge=0, le=3600)]

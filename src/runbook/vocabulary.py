@@ -38,7 +38,8 @@ class Phase(StrEnum):
     """Long after: the short transaction that removes the view under the old name, and what serves
     it. It is part of the plan, and run by a command of its own."""
     ROLLBACK = "rollback"
-    """The short transaction that takes a run back."""
+    """The way back: the short transaction that takes a run back, and what counts the rows before
+    and after it. It is part of the plan, and run by a command of its own."""
 
 
 class Role(StrEnum):
@@ -68,6 +69,20 @@ class Role(StrEnum):
     """After all batches: counts the rows, and says where one is left that is labelled otherwise."""
     CONCURRENT = "concurrent"
     """Outside any transaction; a part of it may stay behind when it fails."""
+    HAND_SET = "hand-set"
+    """Before a rollback: counts the rows whose label is not the rules', which it would lose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Something that a statement makes, or gives another name."""
+
+    kind: str
+    """`table`, `column`, `constraint`, `index`, `sequence` or `type`."""
+    name: str
+    """The name that it has then."""
+    before: str | None = None
+    """The name that it had before, or None if it was not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +106,17 @@ class Statement:
     """Of a concurrent statement: the query whose one value is a `State`."""
     cleanup: str | None = None
     """Of a concurrent statement: what removes a leftover of it."""
+    made: Made | None = None
+    """What its undo drops, or gives its name of before."""
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
         """Return the statement that was recorded as plain data (`asdict`)."""
         kinds = {"phase": Phase, "role": Role, "lock": Lock}
         table = tuple(content["table"]) if content["table"] else None
+        made = Made(**content["made"]) if content.get("made") else None
         typed = {name: kind(content[name]) for name, kind in kinds.items()}
-        return cls(**{**content, **typed, "table": table})
+        return cls(**{**content, **typed, "table": table, "made": made})
 
 
 class State(StrEnum):

@@ -13,8 +13,8 @@ from tests.engine.running import ended, eventually, held_at, start
 from tests.migrating import migrate, migrate_online, stop_online, take_back
 
 KEYS = {
-    "state", "exit_code", "migration", "database", "unfinished", "applied", "has_view", "at_work",
-    "waits_for", "next",
+    "state", "exit_code", "migration", "database", "unfinished", "applied", "taken_back",
+    "has_view", "at_work", "waits_for", "next",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 from runbook.errors import RolledBack
 from runbook.plan.script import script
 from runbook.spec import Spec, parse_spec
+from runbook.vocabulary import Phase
 from tests.conftest import Database
 from tests.migrating import catalog_of, check, findings_of, migrate, plan_of
 from tests.run.test_atomic import unchanged
@@ -179,8 +180,8 @@ def test_few_rows_that_differ_are_updated_in_place(sample: Database) -> None:
 def test_a_rewrite_that_fails_leaves_everything_as_it_was(database: Database) -> None:
     database.execute(*TICKETS)
     plan = plan_of(database, spec_of(WITHOUT_RENAME))
-    failing = replace(plan.statements[-1], sql="SELECT 1/0")
-    plan = replace(plan, statements=(*plan.statements[:-1], failing))
+    *others, last = plan.of_phase(Phase.ATOMIC)
+    plan = replace(plan, statements=(*others, replace(last, sql="SELECT 1/0")))
     with unchanged(database), pytest.raises(RolledBack, match="22012"):
         migrate(database, spec_of(WITHOUT_RENAME), plan=plan)
 
@@ -310,7 +311,7 @@ def test_data_altered_within_the_transaction_fails_the_proof(
     empty_newest.execute(*TICKETS, "ALTER TABLE tickets DROP CONSTRAINT tickets_pkey")
     spec = spec_of(ONLY_RENAME)
     plan = plan_of(empty_newest, spec)
-    smuggled = replace(plan.statements[-2], sql=mutation)
-    statements = (*plan.statements[:-1], smuggled, plan.statements[-1])
+    *others, last = plan.of_phase(Phase.ATOMIC)
+    statements = (*others, replace(others[-1], sql=mutation), last)
     with unchanged(empty_newest), pytest.raises(RolledBack, match="proof failed"):
         migrate(empty_newest, spec, plan=replace(plan, statements=statements))

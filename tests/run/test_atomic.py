@@ -11,7 +11,7 @@ import pytest
 
 from runbook.errors import RefusedError, RolledBack, RunInProgress
 from runbook.plan import Plan
-from runbook.vocabulary import Role, Statement
+from runbook.vocabulary import Phase, Role, Statement
 from tests.conftest import Database
 from tests.migrating import catalog_of, migrate, plan_of
 from tests.state import database_state
@@ -69,7 +69,7 @@ def test_the_run_is_recorded_in_the_same_transaction(sample: Database) -> None:
 
 
 def _statements(plan: Plan) -> int:
-    return len(plan.statements)
+    return len(plan.of_phase(Phase.ATOMIC))
 
 
 def test_a_failure_at_any_statement_leaves_the_database_as_it_was(sample: Database) -> None:

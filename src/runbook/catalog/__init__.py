@@ -1,5 +1,23 @@
 """The catalog: what the database holds, as typed facts."""
 
-from runbook.catalog.reader import read_catalog, read_server, read_table, read_types, snapshot
+from runbook.catalog.reader import (
+    missing_privileges,
+    read_catalog,
+    read_server,
+    read_table,
+    read_table_named,
+    read_types,
+    read_types_named,
+    snapshot,
+)
 
-__all__ = ["read_catalog", "read_server", "read_table", "read_types", "snapshot"]
+__all__ = [
+    "missing_privileges",
+    "read_catalog",
+    "read_server",
+    "read_table",
+    "read_table_named",
+    "read_types",
+    "read_types_named",
+    "snapshot",
+]

@@ -1,13 +1,13 @@
 """Reading the ledger: what was applied to this database before."""
 
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
 
 from runbook import sql
 from runbook.catalog.queries import LOCK_HOLDER
-from runbook.facts import LedgerEntry, Span, Unfinished
+from runbook.facts import LedgerEntry, Recorded, Span, Unfinished
 from runbook.spec import Spec
 from runbook.vocabulary import Statement
 
@@ -18,18 +18,50 @@ def read_applied(
     """Return the newest applied run of the migration whose table still is what it left behind.
 
     A table that was dropped and made again has another OID, and a name that changed since says that
-    somebody took the migration back: both count as not applied.
+    somebody took the migration back: both count as not applied, as a run that was taken back does.
     """
+    row = _run(connection, ledger_schema, spec, _APPLIED)
+    return _entry(row) if row else None
+
+
+def read_recorded(
+    connection: psycopg.Connection[Any], ledger_schema: str, spec: Spec
+) -> Recorded | None:
+    """Return the run of the migration that a rollback means, or None if none was ever recorded.
+
+    It is the newest one that is applied as far as the names tell, else the newest of all. What the
+    spec says is asked for no more than its name, its schema and one of the table's two names.
+    """
+    row = _run(connection, ledger_schema, spec, _RECORDED)
+    if row is None:
+        return None
+    own = {name: row.pop(name) for name in ("plan", "taken_back_at", "taken_back_by")}
+    return Recorded(ledger_schema=ledger_schema, entry=_entry(row), **own)
+
+
+def _run(
+    connection: psycopg.Connection[Any], ledger_schema: str, spec: Spec, query: LiteralString
+) -> dict[str, Any] | None:
+    """Return the row that a query finds in the ledger, if it can be read, and is one."""
+    tables = ("ledger", "rollback")
     with connection.cursor(row_factory=dict_row) as cursor:
-        state = _state(cursor, ledger_schema, "ledger")
-        if state is None or not state["readable"] or not state["ours"]:
+        states = [_state(cursor, ledger_schema, table) for table in tables]
+        if not all(state and state["readable"] and state["ours"] for state in states):
             return None
-        cursor.execute(
-            sql.render(_APPLIED, ledger=sql.name(ledger_schema, "ledger")).encode(),
-            {"migration": spec.name, "schema": spec.schema_, "table": spec.table_after},
-        )
-        row = cursor.fetchone()
-    return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])}) if row else None
+        parts = {table: sql.name(ledger_schema, table) for table in tables}
+        wanted = {
+            "migration": spec.name,
+            "schema": spec.schema_,
+            "before": spec.table,
+            "after": spec.table_after,
+        }
+        return cursor.execute(
+            sql.render(query, entry=sql.raw(_ENTRY), **parts).encode(), wanted
+        ).fetchone()
+
+
+def _entry(row: dict[str, Any]) -> LedgerEntry:
+    return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])})
 
 
 def read_contract(
@@ -38,7 +70,7 @@ def read_contract(
     """Return the statements of an applied run that were left for later, in order."""
     query = sql.render(
         "SELECT one FROM {ledger},\n"
-        "    jsonb_array_elements(statements) WITH ORDINALITY AS s (one, place)\n"
+        "    jsonb_array_elements(plan -> 'statements') WITH ORDINALITY AS s (one, place)\n"
         "WHERE run_id = %s AND one ->> 'phase' = 'contract' ORDER BY place",
         ledger=sql.name(ledger_schema, "ledger"),
     )
@@ -88,7 +120,8 @@ def is_hidden(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
 
 
 _OURS = {
-    "ledger": ["run_id", "plan_sha256"],
+    "ledger": ["run_id", "plan_sha256", "plan"],
+    "rollback": ["run_id", "rolled_back_at", "discarded"],
     "online_run": ["run_id", "plan_sha256", "phase"],
     "online_span": ["run_id", "filenode", "next_block"],
 }
@@ -118,16 +151,31 @@ JOIN pg_database d ON d.datname = current_database()
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s"""
 
 
-_APPLIED = """\
-SELECT l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
+_ENTRY = """\
+l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
        l.table_oid::bigint, l.spec_sha256, l.plan_sha256, l.mode, l.applied_by,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
-       l.rows, l.categories, l.unvalidated, l.fingerprint
+       l.rows, l.categories, l.unvalidated, l.fingerprint, l.hashes"""
+
+_APPLIED: LiteralString = """\
+SELECT {entry}
 FROM {ledger} l
 JOIN pg_class c ON c.oid = l.table_oid AND c.relname = l.table_after
 JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = l.table_schema
-WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s AND l.table_after = %(table)s
+WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s AND l.table_after = %(after)s
+  AND NOT EXISTS (SELECT FROM {rollback} r WHERE r.run_id = l.run_id)
 ORDER BY l.applied_at DESC LIMIT 1"""
+
+_RECORDED: LiteralString = """\
+SELECT {entry}, l.plan, r.rolled_back_by AS taken_back_by,
+       to_char(r.rolled_back_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS taken_back_at
+FROM {ledger} l
+LEFT JOIN {rollback} r USING (run_id)
+LEFT JOIN pg_class c ON c.oid = l.table_oid AND c.relname = l.table_after
+    AND c.relnamespace = to_regnamespace(quote_ident(l.table_schema))
+WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s
+  AND (l.table_before = %(before)s OR l.table_after = %(after)s)
+ORDER BY r.run_id IS NULL AND c.oid IS NOT NULL DESC, l.applied_at DESC LIMIT 1"""
 
 _UNFINISHED = """\
 SELECT r.run_id::text, r.migration, r.table_schema, r.table_before, r.table_oid::bigint,

@@ -153,11 +153,13 @@ WHERE n.nspname = %(schema)s AND t.typname = ANY (%(names)s)"""
 PRIVILEGES = """\
 SELECT missing FROM (
     SELECT c.oid::regclass::text AS tab, c.oid AS oid, c.relowner AS owner, n.oid AS schema,
-           n.nspname AS schema_name, l.oid AS ledger, l.nspname AS ledger_name, t.oid AS entries
+           n.nspname AS schema_name, l.oid AS ledger, l.nspname AS ledger_name, t.oid AS entries,
+           r.oid AS rollbacks
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_namespace l ON l.nspname = %(ledger)s
     LEFT JOIN pg_class t ON t.relnamespace = l.oid AND t.relname = 'ledger'
+    LEFT JOIN pg_class r ON r.relnamespace = l.oid AND r.relname = 'rollback'
     WHERE c.oid = %(oid)s
 ) AS f, LATERAL (VALUES
     (NOT pg_has_role(owner, 'USAGE'),
@@ -174,8 +176,9 @@ SELECT missing FROM (
      format('CREATE and USAGE on schema %%s', quote_ident(ledger_name))),
     (entries IS NOT NULL AND NOT (
         has_schema_privilege(ledger, 'USAGE') AND has_table_privilege(entries, 'SELECT')
-        AND has_table_privilege(entries, 'INSERT')),
-     format('USAGE on schema %%s, SELECT and INSERT on its table ledger',
+        AND has_table_privilege(entries, 'INSERT')
+        AND coalesce(has_table_privilege(rollbacks, 'SELECT'), true)),
+     format('USAGE on schema %%s, SELECT and INSERT on its table ledger, SELECT on rollback',
             quote_ident(ledger_name)))
 ) AS privilege (lacking, missing)
 WHERE lacking"""

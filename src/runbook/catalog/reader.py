@@ -1,6 +1,6 @@
 """Reading the catalog: one read-only, repeatable-read snapshot into typed facts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +46,7 @@ def read_catalog(
         return _unread(server, ledger_schema)
     with snapshot(connection):
         table = read_table(connection, spec)
-        privileges = _missing_privileges(connection, table, ledger_schema)
+        privileges = missing_privileges(connection, table, ledger_schema)
         return Catalog(
             server=server,
             ledger_schema=ledger_schema,
@@ -178,7 +178,7 @@ def _unknown_values(spec: Spec, table: Table) -> Iterator[str]:
                 yield text
 
 
-def _missing_privileges(
+def missing_privileges(
     connection: Connection, table: Table | None, ledger_schema: str
 ) -> tuple[str, ...]:
     """Return what the role lacks, in the words of GRANT."""
@@ -199,7 +199,14 @@ def _relations(connection: Connection, spec: Spec) -> dict[str, str]:
 def read_types(connection: Connection, spec: Spec) -> dict[str, TypeFacts]:
     """Return the types whose names the migration uses; a table needs one for its rows, too."""
     names = {name for operation in spec.operations for name in operation.type_names()}
-    parts = {"schema": spec.schema_, "names": sorted(names | ({spec.table_after} - {spec.table}))}
+    return read_types_named(connection, spec.schema_, names | ({spec.table_after} - {spec.table}))
+
+
+def read_types_named(
+    connection: Connection, schema: str, names: Iterable[str]
+) -> dict[str, TypeFacts]:
+    """Return the types of these names that are there."""
+    parts = {"schema": schema, "names": sorted(names)}
     return {
         row["name"]: TypeFacts(**{**row, "labels": tuple(row["labels"])})
         for row in _rows(connection, queries.TYPES, parts)

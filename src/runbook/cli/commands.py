@@ -134,8 +134,21 @@ def verify(**options: Any) -> None:
 @target_options
 @report_options
 @waiting_options
+@click.option(
+    "--lock-budget-ms",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="How long categories set by hand may be counted anew under the lock.",
+)
+@click.option(
+    "--discard-categories", is_flag=True, help="Lose the categories that the rules do not give."
+)
 def rollback(**options: Any) -> None:
-    """Take back an online run that was stopped: remove everything that it added."""
+    """Take back the recorded run, or an online run that was stopped, as if it had never been.
+
+    Refused, with every reason, where something was built since on what would go.
+    """
     _run("rollback", options)
 
 

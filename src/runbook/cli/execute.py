@@ -144,7 +144,7 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
     if record.step == "migrate" and record.plan:
         yield "approved", record.plan.approval
     if record.proof:
-        yield "proof", "equal" if record.proof["passed"] else "DIFFERENT"
+        yield "proof", _PROVED[record.proof["passed"]]
     if record.checks:
         passed = sum(check["passed"] for check in record.checks)
         yield "checks", f"{passed} of {len(record.checks)} passed"
@@ -154,10 +154,16 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
     if phases:
         yield "phases", ", ".join(f"{one['phase']} {duration(one['ms'])}" for one in phases)
     for finding in record.findings:
-        if finding["level"] == "warning":
-            yield "warning", f"{finding['message']} {finding['remedy']}"
+        told = finding["level"] == "warning" or (
+            finding["level"] == "blocker" and finding["message"] != record.message
+        )
+        if told:
+            yield finding["level"], f"{finding['message']} {finding['remedy']}"
     if archived.bundle:
         yield "report", _nearby(archived.bundle.report)
+
+
+_PROVED = {True: "equal", False: "DIFFERENT", None: "not shown: others wrote meanwhile"}
 
 
 def _nearby(place: str) -> str:

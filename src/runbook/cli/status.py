@@ -12,10 +12,16 @@ import click
 import psycopg
 
 from runbook.catalog import read_server, snapshot
-from runbook.catalog.ledger import is_hidden, read_applied, read_contract, read_unfinished
+from runbook.catalog.ledger import (
+    is_hidden,
+    read_applied,
+    read_contract,
+    read_recorded,
+    read_unfinished,
+)
 from runbook.database import connect, resolve
 from runbook.errors import RefusedError
-from runbook.facts import LedgerEntry, Unfinished
+from runbook.facts import LedgerEntry, Recorded, Unfinished
 from runbook.report.numbers import duration, share
 from runbook.run.holders import AtWork, at_work
 from runbook.run.online import index_progress, left_to_drop
@@ -39,6 +45,8 @@ class Status:
     applied: LedgerEntry | None
     has_view: bool
     """Whether the applied run's view under the old name is still there."""
+    taken_back: Recorded | None
+    """The newest run, if it was taken back."""
     unfinished: Unfinished | None
     at_work: AtWork | None
     index: str
@@ -63,9 +71,10 @@ class Status:
         return {
             AT_WORK: "Wait, or interrupt it where it runs: online it can be resumed.",
             STOPPED: "`runbook migrate` resumes it, `runbook rollback` takes it back.",
-            APPLIED: "`runbook contract` removes the view under the old name, once nobody uses it."
+            APPLIED: "`runbook contract` removes the view under the old name, once nobody uses it; "
+            "`runbook rollback` takes the run back."
             if self.has_view
-            else "`runbook verify` asks its checks again.",
+            else "`runbook verify` asks its checks again, `runbook rollback` takes the run back.",
             NOT_BEGUN: "`runbook review` shows what would happen.",
             NOT_THERE: "Check that the URL names the right database, and the spec its schema.",
         }[self.state]
@@ -103,6 +112,7 @@ def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -
     with snapshot(connection):
         unfinished = read_unfinished(connection, ledger_schema, spec)
         applied = read_applied(connection, ledger_schema, spec)
+        recorded = read_recorded(connection, ledger_schema, spec)
         there = connection.execute(_IS_THERE, [spec.schema_, spec.table]).fetchone()
         left = read_contract(connection, ledger_schema, applied.run_id) if applied else ()
         building = (
@@ -114,6 +124,7 @@ def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -
             is_there=there is not None,
             applied=applied,
             has_view=bool(left_to_drop(connection, left)),
+            taken_back=recorded if recorded and recorded.taken_back_at else None,
             unfinished=unfinished,
             at_work=at_work(
                 connection, spec.schema_, spec.table, locking=_locking(unfinished, there)
@@ -143,6 +154,11 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
         entry = status.applied
         yield "run", entry.run_id
         yield "applied", f"{entry.applied_at} by {entry.applied_by}, mode {entry.mode}"
+    elif status.taken_back:
+        back = status.taken_back
+        yield "run", back.entry.run_id
+        yield "applied", f"{back.entry.applied_at} by {back.entry.applied_by}"
+        yield "taken back", f"{back.taken_back_at} by {back.taken_back_by}"
     for blocker in status.at_work.blockers if status.at_work else ():
         yield "waits for", str(blocker)
     if status.state == NOT_THERE:
@@ -168,7 +184,7 @@ def _unfinished(run: Unfinished) -> Iterator[tuple[str, str]]:
 
 def _as_json(spec: Spec, status: Status) -> dict[str, Any]:
     """Return what is known as plain data; the plan itself is left out."""
-    run, working = status.unfinished, status.at_work
+    run, working, back = status.unfinished, status.at_work, status.taken_back
     return {
         "state": status.state,
         "exit_code": 0,
@@ -184,6 +200,13 @@ def _as_json(spec: Spec, status: Status) -> dict[str, Any]:
         if run
         else None,
         "applied": asdict(status.applied) if status.applied else None,
+        "taken_back": {
+            "run_id": back.entry.run_id,
+            "at": back.taken_back_at,
+            "by": back.taken_back_by,
+        }
+        if back
+        else None,
         "has_view": status.has_view,
         "at_work": working.who if working else None,
         "waits_for": [asdict(one) for one in working.blockers] if working else [],

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import TypeVar
 
-from runbook.errors import BlockedError
 from runbook.facts import Census
+from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run, unfinished_run
 from runbook.parameters import PlanParameters
-from runbook.plan import Plan, blockers, build_plan, resumed_plan, review
+from runbook.plan import Plan, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html, statements
 from runbook.report.numbers import share
-from runbook.vocabulary import Finding, Level
+from runbook.vocabulary import Finding, Level, Phase
 
 EXAMPLES = 3
 """How many groups are shown of each label that a rule gives."""
@@ -43,13 +43,7 @@ class Planning(Session[P]):
                 return
             findings = review(self.spec, self.catalog, self.parameters.options)
             self.note_findings(findings)
-            forbidding = blockers(findings)
-            if forbidding:
-                others = len(forbidding) - 1
-                more = f" It is the first of {others + 1} blockers." if others else ""
-                raise BlockedError(
-                    forbidding[0].message, f"Nothing was changed. {forbidding[0].remedy}{more}"
-                )
+            stop_at_blockers(findings)
 
     def make_plan(self) -> None:
         """Make the plan, and show its hash and its reasons."""
@@ -67,13 +61,16 @@ class Planning(Session[P]):
             self._plan = plan
             self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
             self.record.plan_sql = script(self.spec, plan, self.catalog.table)
+            back = plan.of_phase(Phase.ROLLBACK)
+            there = [one for one in plan.statements if one.phase is not Phase.ROLLBACK]
             self.show(
                 html.facts(
                     {
                         "Plan": plan.sha256,
                         "Mode": plan.mode,
-                        "Phases": " → ".join(dict.fromkeys(one.phase for one in plan.statements)),
-                        "Statements": f"{len(plan.statements)}, in full in plan.sql",
+                        "Phases": " → ".join(dict.fromkeys(one.phase for one in there)),
+                        "Statements": f"{len(there)}, in full in plan.sql; "
+                        f"{len(back)} more are the way back (`runbook rollback`)",
                         "Estimated time": f"{plan.estimated_ms / 1000:,.1f} s",
                         "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
                         **({"Why": " ".join(plan.reasons)} if plan.reasons else {}),
@@ -136,13 +133,6 @@ class Planning(Session[P]):
             )
             self.note_findings((changed,))
 
-    def note_findings(self, findings: tuple[Finding, ...]) -> None:
-        """Note findings and show them."""
-        self.record.findings = [
-            {key: str(value) for key, value in vars(finding).items()} for finding in findings
-        ]
-        self.show(_findings(findings))
-
     def skip(self) -> None:
         """Say that a cell has nothing to do."""
         why = "Already applied: skipped." if self.is_repeat else "Nothing to show for this spec."
@@ -166,11 +156,3 @@ def _examples(census: Census) -> Iterator[tuple[object, ...]]:
         if rest:
             others = census.predicted[label] - sum(group.rows for group in shown)
             yield (label, f"… {rest:,} more", *[""] * (len(census.columns) - 1), others)
-
-
-def _findings(findings: tuple[Finding, ...]) -> html.Fragment:
-    """Return the findings as a table."""
-    return html.table(
-        ["level", "finding", "object", "what was found", "what to do"],
-        [(f.level.value, f.code, f.object, f.message, f.remedy) for f in findings],
-    )

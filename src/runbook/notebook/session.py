@@ -22,6 +22,7 @@ from runbook.errors import (
     UsageError,
 )
 from runbook.facts import Catalog, LedgerEntry, Unfinished
+from runbook.notebook.findings import as_table
 from runbook.notebook.publication import publication
 from runbook.parameters import Parameters
 from runbook.record import PROGRESS, Database, Record, Stage, after_commit, now
@@ -30,6 +31,7 @@ from runbook.report.numbers import size
 from runbook.run.online import RESUME, Journal
 from runbook.secrets import Scrubber, scrubber_for
 from runbook.spec import Spec, load_spec
+from runbook.vocabulary import Finding
 
 P = TypeVar("P", bound=Parameters)
 
@@ -137,6 +139,13 @@ class Session(Generic[P]):
 
         display(*things)
 
+    def note_findings(self, findings: tuple[Finding, ...]) -> None:
+        """Note findings and show them."""
+        self.record.findings = [
+            {key: str(value) for key, value in vars(finding).items()} for finding in findings
+        ]
+        self.show(as_table(findings))
+
     def finish(self, outcome: Outcome, message: str, remedy: str = "") -> None:
         """End the run: show how, publish the record, and raise if it did not succeed."""
         self.record.end(outcome, message, remedy)
@@ -166,7 +175,7 @@ class Session(Generic[P]):
     def short_change(self, stage: Stage) -> Iterator[Journal]:
         """Yield a journal for a change in one short transaction; note and show what it did, however
         it ends. `stage` is what is true of the database until it has ended well."""
-        journal = Journal()
+        journal, before = Journal(), self.record.statements
         self.stage = stage
         self.tell_progress()
         try:
@@ -174,6 +183,7 @@ class Session(Generic[P]):
             self.stage = Stage.CHANGED
         finally:
             self.record.note_online(None, journal)
+            self.record.statements = before + self.record.statements
             self.show(statements.executed(journal.executed))
 
     @contextmanager
@@ -269,9 +279,9 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table_facts(catalog: Catalog) -> html.Fragment:
     """Return the table's facts for the reader."""
-    table = catalog.table
-    if table is None:
-        applied = catalog.applied
+    table, applied = catalog.table, catalog.applied
+    # Where a view stays under the old name, it is not what the migration is about.
+    if table is None or (applied and table.oid != applied.table_oid):
         return html.facts(
             {"Applied": f"{applied.applied_at} by {applied.applied_by}, run {applied.run_id}"}
             if applied

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from runbook import sql
 from runbook.facts import Catalog, Census, Table
-from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Role, Statement
+from runbook.vocabulary import Check, Finding, Level, Lock, Made, Phase, Role, Statement
 
 NAME_BYTES = 63
 """The longest name that PostgreSQL keeps (NAMEDATALEN - 1); it cuts longer ones in silence."""
@@ -114,6 +114,7 @@ class Scope:
         table: tuple[str, str] | None = None,
         state: str | None = None,
         cleanup: str | None = None,
+        made: Made | None = None,
     ) -> Statement:
         """Return a statement with this run's lock timeout."""
         return Statement(
@@ -127,6 +128,7 @@ class Scope:
             table=table,
             state=state,
             cleanup=cleanup,
+            made=made,
         )
 
     def renamed(self, name: str) -> Self:
@@ -188,6 +190,12 @@ class Operation(BaseModel):
         """Yield its SQL for the atomic mode, in order. Asked only where nothing blocks."""
         raise NotImplementedError
 
+    def undo(self, scope: Scope) -> Iterator[Statement]:
+        """Yield what takes its finished change back, the last one first. Both modes end in the same
+        state, and what serves the view under the old name is gone before."""
+        made = self.statements(replace(scope, old_name_view=False))
+        yield from taking_back(reversed([*made]))
+
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
         """Yield what speaks against the online mode alone."""
         yield from ()
@@ -222,6 +230,20 @@ def in_phase(phase: Phase, statements: Iterable[Statement]) -> Iterator[Statemen
     """Yield the statements of the atomic mode in a phase of the online one."""
     for one in statements:
         yield replace(one, phase=phase) if one.phase is Phase.ATOMIC else one
+
+
+def taking_back(statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Yield what takes each of the statements back, where something does."""
+    for one in statements:
+        if one.undo:
+            yield Statement(
+                sql=one.undo,
+                title=f"Take back: {one.title}",
+                phase=Phase.ROLLBACK,
+                lock=Lock.ACCESS_EXCLUSIVE,
+                lock_timeout_ms=one.lock_timeout_ms,
+                made=one.made,
+            )
 
 
 def blocker(code: str, object_: str, message: str, remedy: str) -> Finding:

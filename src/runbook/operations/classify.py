@@ -37,7 +37,7 @@ from runbook.operations.trigger import (
     serve_old_name,
     update_trigger,
 )
-from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Role, Statement
+from runbook.vocabulary import Check, Finding, Level, Lock, Made, Phase, Role, Statement
 
 REWRITE_SHARE = 0.25
 """Above this share of rows that differ from the commonest label, the table is rewritten."""
@@ -259,6 +259,7 @@ class Classify(Operation):
                 "ALTER TABLE {table} DROP COLUMN {column}", table=scope.relation, column=self.column
             ),
             phase=phase,
+            made=Made(kind="column", name=self.column),
         )
 
     def _drop_default(self, scope: Scope, phase: Phase) -> Statement:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from runbook import sql
 from runbook.operations.base import Additions, Expected, Name, Operation, Scope, blocker, in_phase
-from runbook.vocabulary import Check, Finding, Level, Lock, Phase, Statement
+from runbook.vocabulary import Check, Finding, Level, Lock, Made, Phase, Statement
 
 
 def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -27,7 +27,8 @@ class CreateEnum(Operation):
 
     A type that is there with exactly these labels is used as it is. An extension commits before
     the rest, since PostgreSQL cannot use a label in the transaction that adds it (55P04), and no
-    PostgreSQL can take a label away again.
+    PostgreSQL can take a label away again: its undo leaves the label, and drops no type that was
+    there before.
     """
 
     op: Literal["create_enum"]
@@ -128,6 +129,7 @@ class CreateEnum(Operation):
                 f"Create the enum type {self.name}",
                 lock=Lock.NONE,
                 undo=sql.render("DROP TYPE {type}", type=type_),
+                made=Made(kind="type", name=self.name),
             )
         for label in self._missing(scope):
             yield scope.statement(

@@ -18,7 +18,7 @@ from runbook.operations.base import (
     object_name,
     with_article,
 )
-from runbook.vocabulary import Check, Finding, Lock, Phase, Role, Statement
+from runbook.vocabulary import Check, Finding, Lock, Made, Phase, Role, Statement
 
 BUILD_US = 1.7
 """Microseconds to index one row (1.7 s for 1,000,000 rows)."""
@@ -67,6 +67,7 @@ class CreateIndex(Operation):
             f"Create the index {self.name}",
             lock=Lock.SHARE,
             undo=sql.render("DROP INDEX {index}", index=sql.name(scope.schema, self.name)),
+            made=Made(kind="index", name=self.name),
         )
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from runbook.operations.base import (
     with_article,
 )
 from runbook.operations.old_name_view import view_findings, view_statements
-from runbook.vocabulary import Check, Finding, Lock, Phase, Statement
+from runbook.vocabulary import Check, Finding, Lock, Made, Phase, Statement
 
 _RENAMES: dict[str, tuple[LiteralString, Lock]] = {
     "constraint": (
@@ -109,6 +109,7 @@ class RenameTable(Operation):
                 table=sql.name(scope.schema, after),
                 before=before,
             ),
+            made=Made(kind="table", name=after, before=before),
         )
         if scope.old_name_view:
             yield from view_statements(scope, after)
@@ -119,6 +120,7 @@ class RenameTable(Operation):
                 f"Rename {dependent.kind} {dependent.before}",
                 lock=lock,
                 undo=_rename(template, scope.schema, after, dependent.after, dependent.before),
+                made=Made(kind=dependent.kind, name=dependent.after, before=dependent.before),
             )
 
     def online_statements(self, scope: Scope) -> Iterator[Statement]:

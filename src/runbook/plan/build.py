@@ -10,6 +10,7 @@ from runbook import sql
 from runbook.facts import Catalog, Table, TypeFacts
 from runbook.operations.base import Additions, Operation, Scope
 from runbook.plan.digest import digests_after, digests_before, rows_of_ranges, savepoint
+from runbook.plan.hand_set import hand_set
 from runbook.plan.model import Mode, Options, Plan, hashed
 from runbook.plan.tally import tally_after, tally_before
 from runbook.settings import pinned, set_local
@@ -28,6 +29,9 @@ would end the application's transaction and not the batch."""
 
 TALLY_US = 1.5
 """Microseconds to count and fingerprint one row."""
+
+HAND_SET_US = 0.5
+"""Microseconds to compare one row's label with the rules."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,18 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
     atomic = list(steps(spec, catalog, table, options))
     mode = choose_mode(atomic, options)
     online = list(steps(spec, catalog, table, options, online=True)) if mode == "online" else []
+    there = (
+        _online_statements(online, spec, options)
+        if online
+        else _atomic_statements(atomic, spec, options)
+    )
     return Plan(
         migration=spec.name,
         mode=mode,
         schema=table.schema,
         table_before=table.name,
         table_after=spec.table_after,
-        statements=tuple(
-            _online_statements(online, spec, options)
-            if online
-            else _atomic_statements(atomic, spec, options)
-        ),
+        statements=(*there, *_way_back(atomic, spec, options)),
         reasons=tuple(why for step in atomic for why in step.operation.reasons(step.scope)),
         predicted=catalog.census.predicted,
         estimated_lock_ms=STATEMENTS_MS if online else estimated_lock_ms(atomic),
@@ -208,6 +213,35 @@ def _contracting(scope: Scope, made: list[Statement], options: Options) -> Itera
     if own:
         yield from _opening(scope.renamed(scope.table_after), Phase.CONTRACT, options)
         yield from reversed(own)
+
+
+def _way_back(course: list[Step], spec: Spec, options: Options) -> Iterator[Statement]:
+    """Yield what takes the finished run back. The rows are counted before the transaction and after
+    it, and not under its lock."""
+    scope = course[0].scope
+
+    def counting(text: str, title: str, role: Role) -> Statement:
+        return scope.statement(text, title, lock=Lock.ACCESS_SHARE, phase=Phase.ROLLBACK, role=role)
+
+    if spec.classify:
+        yield counting(
+            hand_set(scope.schema, spec.table_after, spec.classify),
+            f"Count the rows whose {spec.classify.column} is not the rules'",
+            Role.HAND_SET,
+        )
+    yield counting(
+        tally_after(scope.table, spec.table_after, spec.classify),
+        "Count and fingerprint every row before the rollback",
+        Role.TALLY_BEFORE,
+    )
+    yield from _opening(scope.renamed(spec.table_after), Phase.ROLLBACK, options)
+    for step in reversed(course):
+        yield from step.operation.undo(step.scope)
+    yield counting(
+        tally_before(scope.table, spec.classify),
+        "Count and fingerprint every row after the rollback",
+        Role.TALLY_AFTER,
+    )
 
 
 def _opening(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement]:

@@ -17,13 +17,14 @@ from runbook.spec import Spec
 
 
 def create_ledger(ledger_schema: str) -> str:
-    """Return the statement that makes schema and table where they are not there yet."""
+    """Return the statement that makes schema and tables where they are not there yet."""
     template = resources.files("runbook.plan").joinpath("ledger.sql").read_text("utf-8").strip()
     ledger = sql.name(ledger_schema, "ledger")
     return sql.render(
         template,
         schema=ledger_schema,
         ledger=ledger,
+        rollback=sql.name(ledger_schema, "rollback"),
         schema_name=sql.value(sql.text(sql.name(ledger_schema))),
         ledger_name=sql.value(sql.text(ledger)),
     )
@@ -54,12 +55,33 @@ def record_run(
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
         "unvalidated": json(list(_unvalidated(plan))),
-        "statements": json([asdict(one) for one in plan.statements]),
+        "plan": json(asdict(plan)),
         **measured,
     }
+    return _insert(ledger_schema, "ledger", columns)
+
+
+def record_rollback(
+    ledger_schema: str, run_id: str, rollback_id: str, measured: Mapping[str, object]
+) -> str:
+    """Return the INSERT that records that a run is taken back; its own row stays as it is.
+
+    `measured` holds rows, fingerprint and the number of labels that were lost (discarded).
+    """
+    columns: dict[str, sql.Composable] = {
+        "run_id": sql.value(run_id),
+        "rollback_id": sql.value(rollback_id),
+        "tool_version": sql.value(__version__),
+        "client": sql.compose("nullif(current_setting('application_name'), '')"),
+        **{name: sql.value(item) for name, item in measured.items()},
+    }
+    return _insert(ledger_schema, "rollback", columns)
+
+
+def _insert(ledger_schema: str, table: str, columns: Mapping[str, sql.Composable]) -> str:
     return sql.render(
-        "INSERT INTO {ledger} ({names})\nVALUES ({values})",
-        ledger=sql.name(ledger_schema, "ledger"),
+        "INSERT INTO {table} ({names})\nVALUES ({values})",
+        table=sql.name(ledger_schema, table),
         names=sql.names(columns),
         values=sql.join(", ", columns.values()),
     )

@@ -25,10 +25,24 @@ BEGIN
             unvalidated jsonb NOT NULL,
             algorithm text,
             fingerprint text,
-            statements jsonb NOT NULL
+            hashes text,
+            plan jsonb NOT NULL
         );
         COMMENT ON TABLE {ledger} IS
             'What migration-runbook applied to this database: one row a run, never changed.';
+        CREATE TABLE {rollback} (
+            run_id uuid PRIMARY KEY REFERENCES {ledger},
+            rollback_id uuid NOT NULL,
+            tool_version text NOT NULL,
+            rolled_back_by text NOT NULL DEFAULT session_user,
+            client text,
+            rolled_back_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+            rows bigint NOT NULL,
+            fingerprint text NOT NULL,
+            discarded bigint NOT NULL
+        );
+        COMMENT ON TABLE {rollback} IS
+            'The runs of the ledger that migration-runbook took back: one row each, never changed.';
     END IF;
 END
 $ledger$

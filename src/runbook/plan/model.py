@@ -74,23 +74,25 @@ class Plan:
     @property
     def sha256(self) -> str:
         """The SHA-256 over every statement and the facts they rest on; not over any count."""
-        content = {
-            "format": HASH_FORMAT,
-            "migration": self.migration,
-            "mode": self.mode,
-            "spec_sha256": self.spec_sha256,
-            "ledger_schema": self.ledger_schema,
-            "statements": [
-                {key: val for key, val in asdict(statement).items() if key != "title"}
-                for statement in self.statements
-            ],
-            "facts": self.facts,
-        }
-        return hashlib.sha256(canonical(content).encode()).hexdigest()
+        return sha256_of(asdict(self))
 
     def of_phase(self, phase: Phase) -> tuple[Statement, ...]:
         """Return the statements of one phase, in order."""
         return tuple(statement for statement in self.statements if statement.phase is phase)
+
+
+def sha256_of(plan: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a plan as plain data, which may be one that was recorded long ago."""
+    named = ("migration", "mode", "spec_sha256", "ledger_schema", "facts")
+    content = {
+        "format": HASH_FORMAT,
+        **{name: plan[name] for name in named},
+        "statements": [
+            {key: val for key, val in statement.items() if key != "title"}
+            for statement in plan["statements"]
+        ],
+    }
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 def canonical(content: object) -> str:

@@ -137,13 +137,14 @@ _CATEGORIES = (
     " FROM pg_temp.{counted} WHERE label IS NOT NULL GROUP BY label) AS counted)"
 )
 
+_HASHES = "(SELECT coalesce(sum(hashes), 0)::text FROM pg_temp.runbook_after)"
+
 _MEASURED: Mapping[str, sql.Composable] = {
     "rows": sql.compose(_COUNTED, counted="runbook_after"),
     "categories": sql.compose(_CATEGORIES, counted="runbook_after"),
     "algorithm": sql.value(ALGORITHM),
-    "fingerprint": sql.compose(
-        "(SELECT coalesce(sum(hashes), 0)::text FROM pg_temp.runbook_after)"
-    ),
+    "fingerprint": sql.compose(_HASHES),
+    "hashes": sql.compose(_HASHES),
 }
 
 
@@ -187,7 +188,7 @@ def script(spec: Spec, plan: Plan, table: Table) -> str:
     )
     reasons = [f"-- {' '.join(reason.split())}" for reason in plan.reasons]
     prepare = [_entry(statement) for statement in plan.of_phase(Phase.PREPARE)]
-    return "\n\n".join([head + "\n".join(reasons), *prepare, *parts]) + "\n"
+    return "\n\n".join([head + "\n".join(reasons), *prepare, *parts, *_later(plan)]) + "\n"
 
 
 def _atomic(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
@@ -225,6 +226,21 @@ def _online(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     yield f"-- Make the ledger where it is not there yet\n{create_ledger(plan.ledger_schema)};"
     yield f"-- Record the run\n{_record(spec, plan, _measured_online(plan))};"
     yield "COMMIT;"
+
+
+_LATER = {
+    Phase.CONTRACT: "For later: what `runbook contract` runs, once nobody uses the old name",
+    Phase.ROLLBACK: "The way back: what `runbook rollback` runs to undo all of the above",
+}
+
+
+def _later(plan: Plan) -> Iterator[str]:
+    """Yield what other commands would run, to be read alone."""
+    for phase, title in _LATER.items():
+        entries = [_entry(statement) for statement in plan.of_phase(phase)]
+        if entries:
+            lines = "\n\n".join(entries).splitlines()
+            yield "\n".join([f"-- {title}", "--", *(f"-- {line}".rstrip() for line in lines)])
 
 
 def _entries(statement: Statement, guard: str) -> Iterator[str]:

@@ -68,7 +68,7 @@ def tiles(record: Record) -> list[Tile]:
     if record.proof:
         if batches := record.proof["batches"]:
             found.append(Tile(name="rows updated, each proved", amount=f"{batches['rows']:,}"))
-        found.append(_judged("proof of the data", record.proof["passed"], "equal", "DIFFERENT"))
+        found.append(_proof(record.proof["passed"]))
     if checks:
         passed = sum(check["passed"] for check in checks)
         amount = f"{passed} of {len(checks)}"
@@ -185,6 +185,14 @@ def _run_facts(record: Record) -> dict[str, str]:
         "operator": record.operator,
         "host": record.host,
     }
+
+
+def _proof(passed: bool | None) -> Tile:
+    """Return what the proof says; None where others wrote, so that it says nothing."""
+    name = "proof of the data"
+    if passed is None:
+        return Tile(name=name, amount="others wrote meanwhile")
+    return _judged(name, passed, "equal", "DIFFERENT")
 
 
 def _judged(name: str, good: bool, amount: str, otherwise: str) -> Tile:

@@ -109,7 +109,7 @@ class _AtomicRun:
         )
 
     def _tally_sql(self) -> str:
-        (tally,) = (one for one in self.plan.statements if one.role is Role.TALLY_AFTER)
+        (tally,) = (one for one in self.plan.of_phase(Phase.ATOMIC) if one.role is Role.TALLY_AFTER)
         return tally.sql
 
     def _transact(self, course: Course) -> Proof:
@@ -231,6 +231,7 @@ class _AtomicRun:
             "categories": json(dict(after.categories)),
             "algorithm": sql.value(proof.algorithm),
             "fingerprint": sql.value(proof.fingerprint_after),
+            "hashes": sql.value(proof.hashes),
         }
         entry = record_run(schema, self.spec, self.plan, measured)
         connection.execute(entry.encode())

@@ -51,10 +51,13 @@ class Course:
     ) -> psycopg.Cursor[Any]:
         """Execute a statement, with values for its `$1`, `$2` …, and note how long it took."""
         started = time.monotonic()
-        # Its SQL is full of % signs, which mean nothing to a raw cursor.
-        cursor = psycopg.RawCursor(connection)
         try:
-            cursor.execute(statement.sql.encode(), values)
+            if values is None:
+                cursor = connection.execute(statement.sql.encode())
+            else:
+                # Its SQL is full of % signs, which mean nothing to a raw cursor.
+                cursor = psycopg.RawCursor(connection)
+                cursor.execute(statement.sql.encode(), values)
         except psycopg.errors.QueryCanceled as error:
             if statement.role is not Role.LOCK:
                 raise

@@ -1,11 +1,12 @@
 """Whether the database still is the one that the plan was made for, and where it differs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 
-from runbook.catalog import read_table, read_types
+from runbook.catalog import read_table, read_table_named, read_types, read_types_named
 from runbook.plan import Plan, plan_facts
 from runbook.spec import Spec
 
@@ -53,6 +54,59 @@ def _comparable(facts: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
             if name not in plan.adds.get("types", ())
         },
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differences:
+    """How the catalog differs from the recorded one, a few words each."""
+
+    wrong: tuple[str, ...]
+    """What is gone or altered."""
+    new: tuple[str, ...]
+    """What came since."""
+
+
+def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
+    """Compare the database with the facts that a plan rests on, as recorded.
+
+    Labels that the plan added to types stay; partitions come and go with the application; what
+    another version did not record counts for nothing.
+    """
+    recorded = plan.facts
+    with connection.transaction():
+        table = read_table_named(connection, plan.schema, plan.table_before)
+        types = read_types_named(connection, plan.schema, recorded["types"])
+    if table is None:
+        return Differences(wrong=(f"table {plan.schema}.{plan.table_before} is gone",), new=())
+    before, after = (
+        _comparable(facts, replace(plan, adds={})) for facts in (recorded, plan_facts(table, types))
+    )
+    for facts in (before, after):
+        facts["table"].pop("partitions", None)
+    found = list(_differences(before, after, ""))
+    return Differences(
+        wrong=tuple(what for what, is_new in found if not is_new),
+        new=tuple(what for what, is_new in found if is_new),
+    )
+
+
+def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, bool]]:
+    """Yield each difference in words, and whether it is only something new."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in before.keys() & after.keys():
+            yield from _differences(before[key], after[key], _join(path, key))
+        for key in before.keys() - after.keys():
+            yield f"{_join(path, key)} is gone", False
+    elif isinstance(before, list) and isinstance(after, list):
+        ours, theirs = ({_name(item): item for item in items} for items in (before, after))
+        for name in ours:
+            if name not in theirs:
+                yield f"{_join(path, name)} is gone", False
+            else:
+                yield from _differences(ours[name], theirs[name], _join(path, name))
+        yield from ((f"{_join(path, name)} is new", True) for name in theirs if name not in ours)
+    elif before != after:
+        yield f"{path} was {before!r} and is {after!r}", False
 
 
 def first_difference(before: Any, after: Any, path: str = "") -> str:

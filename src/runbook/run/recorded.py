@@ -20,14 +20,16 @@ def is_recorded(
     *,
     lost_pid: int,
     wait_ms: int,
+    table: str = "ledger",
 ) -> bool:
-    """Return whether the ledger holds the run, once the session is gone that was to commit it.
+    """Return whether the ledger holds the run, once the session is gone that was to commit it: as
+    applied, or, if `table` is `rollback`, as taken back.
 
     Raises `RunbookError` if nobody answers, or if the session is still there after `wait_ms`.
     """
     query = sql.render(
         "SELECT count(*) FROM {ledger} WHERE run_id = {run_id}",
-        ledger=sql.name(ledger_schema, "ledger"),
+        ledger=sql.name(ledger_schema, table),
         run_id=sql.value(run_id),
     )
     deadline = time.monotonic() + wait_ms / 1000
@@ -35,13 +37,13 @@ def is_recorded(
         with connect() as connection:
             while _count(connection, _SESSION, [lost_pid]):
                 if time.monotonic() >= deadline:
-                    raise _unknown(run_id)
+                    raise _unknown(run_id, table)
                 time.sleep(POLL_S)
             return _count(connection, query) > 0
     except psycopg.errors.UndefinedTable:
         return False
     except (psycopg.Error, RefusedError):
-        raise _unknown(run_id) from None
+        raise _unknown(run_id, table) from None
 
 
 def pid_of(connection: psycopg.Connection[Any]) -> int:
@@ -51,7 +53,13 @@ def pid_of(connection: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def _unknown(run_id: uuid.UUID) -> RunbookError:
+def _unknown(run_id: uuid.UUID, table: str) -> RunbookError:
+    if table == "rollback":
+        return RunbookError(
+            "The connection was lost while committing, and the server does not answer: the run is "
+            "either taken back whole or not at all.",
+            "When the server is back, `runbook status` tells which.",
+        )
     return RunbookError(
         "The connection was lost while committing, and the server does not answer: the migration "
         "is either whole or not there at all.",

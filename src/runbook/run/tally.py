@@ -45,6 +45,8 @@ class Proof:
     """Which rows were compared."""
     says: str
     """What it shows, in plain words."""
+    hashes: str | None = None
+    """The sum of the hashes of all rows of the table: what a rollback compares with."""
     batches: Mapping[str, object] | None = None
     """Online: the rows that were updated, each compared in its batch, and the sums of their
     hashes."""
@@ -78,4 +80,5 @@ def prove(before: Tally, after: Tally) -> Proof:
         fingerprint_after=after.fingerprint,
         passed=passed,
         says=WHOLE if passed else FAILED,
+        hashes=after.fingerprint,
     )

@@ -34,10 +34,11 @@ from runbook.run.online.pace import Limits, Pace
 from runbook.run.online.rows import Rows
 from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.online.watch import Watch
-from runbook.run.online.whole import Whole, written
+from runbook.run.online.whole import Whole
 from runbook.run.recorded import is_recorded
 from runbook.run.rollback import committed_before, what_failed
 from runbook.run.tally import Proof
+from runbook.run.written import written
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, State, Statement
 
@@ -300,6 +301,7 @@ class _OnlineRun:
             "categories": json(swept.categories),
             "algorithm": sql.value(proof.algorithm),
             "fingerprint": sql.value(proof.fingerprint_after),
+            "hashes": sql.value(proof.hashes),
         }
         try:
             self._short(watch).run(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
@@ -29,6 +30,28 @@ def drops_view(statement: Statement) -> bool:
     return _drops(statement) and statement.sql.startswith("DROP VIEW ")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """What a recorded statement drops."""
+
+    kind: str
+    """`VIEW`, `TRIGGER` or `FUNCTION`."""
+    name: str
+    """As SQL names it, but a trigger's bare."""
+    table: str | None
+    """A trigger's table."""
+
+
+def dropped(statement: Statement) -> Dropped:
+    """Return what a recorded statement drops; a setting or a lock is none of these."""
+    match = _DROP.fullmatch(statement.sql)
+    assert match is not None, statement.sql
+    kind, name, table = match.groups()
+    if kind == "TRIGGER":
+        name = name[1:-1].replace('""', '"')
+    return Dropped(kind=kind, name=name, table=table)
+
+
 def _drops(statement: Statement) -> bool:
     return statement.role is Role.CHANGE
 
@@ -37,12 +60,8 @@ def _is_there(connection: psycopg.Connection[Any], statement: Statement) -> bool
     """Return whether what a statement removes is there; a setting and the lock remove nothing."""
     if not _drops(statement):
         return True
-    match = _DROP.fullmatch(statement.sql)
-    assert match is not None, statement.sql
-    kind, name, table = match.groups()
-    if kind == "TRIGGER":
-        name = name[1:-1].replace('""', '"')
-    row = connection.execute(_THERE[kind], {"name": name, "table": table}).fetchone()
+    one = dropped(statement)
+    row = connection.execute(_THERE[one.kind], {"name": one.name, "table": one.table}).fetchone()
     return row is not None
 
 

@@ -9,13 +9,14 @@ import psycopg
 
 from runbook.errors import RefusedError, RolledBack, RunbookError
 from runbook.facts import Catalog
+from runbook.operations.base import taking_back
 from runbook.plan import Plan, progress
 from runbook.run.online.guard import guarded
 from runbook.run.online.indexing import state_of
 from runbook.run.online.journal import Journal
 from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.rollback import what_failed
-from runbook.vocabulary import Lock, Phase, Role, State, Statement
+from runbook.vocabulary import Phase, Role, State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Tell = Callable[[Phase, str, float], None]
@@ -100,18 +101,7 @@ def _undoing(connection: psycopg.Connection[Any], plan: Plan) -> list[Statement]
     first = plan.of_phase(Phase.EXPAND)
     opening = [one for one in first if one.role in {Role.SETTING, Role.LOCK}]
     done = [*first, *(one for one in plan.of_phase(Phase.INDEX) if _is_there(connection, one))]
-    undone = [
-        Statement(
-            sql=one.undo,
-            title=f"Take back: {one.title}",
-            phase=Phase.ROLLBACK,
-            lock=Lock.ACCESS_EXCLUSIVE,
-            lock_timeout_ms=one.lock_timeout_ms,
-        )
-        for one in reversed(done)
-        if one.undo
-    ]
-    return [*opening, *undone]
+    return [*opening, *taking_back(reversed(done))]
 
 
 def _is_there(connection: psycopg.Connection[Any], statement: Statement) -> bool:

@@ -23,12 +23,9 @@ from runbook.run.digest import TAKING, Digests
 from runbook.run.online.desk import Desk
 from runbook.run.online.watch import Watch
 from runbook.run.tally import WHOLE, Proof, Tally, prove
+from runbook.run.written import SETTLING_S, Written, written
 from runbook.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
-
-SETTLING_S = 12.0
-"""How long a session may keep its counts to itself: 10 s when idle (PGSTAT_IDLE_INTERVAL in
-PostgreSQL's source), and a little more."""
 
 POLL_S = 0.25
 """How often the counters are read while they settle."""
@@ -43,7 +40,7 @@ class Whole:
 
     desk: Desk
     watch: Watch
-    at_start: "Written"
+    at_start: Written
     """What the counters said when the run began."""
     tell: Callable[[str], None]
     is_fixed: threading.Event = field(default_factory=threading.Event)
@@ -174,27 +171,6 @@ _TOGETHER = {
 }
 
 
-@dataclass(frozen=True)
-class Written:
-    """How many rows of a table, or of its partitions, were ever written, as far as the server has
-    counted."""
-
-    rows: int | None
-    """None where it does not count."""
-    tables: list[int]
-
-    def content(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {"rows": self.rows, "tables": self.tables}
-
-
-def written(connection: psycopg.Connection[Any], table_oid: int) -> Written:
-    """Return what the server has counted of the writes to a table."""
-    row = connection.execute(_WRITTEN, {"oid": table_oid}).fetchone()
-    assert row is not None
-    return Written(*row)
-
-
 def _wrote(others: int | None) -> str:
     if others is None or others < 0:
         return "the server's counts of writes do not reach back, or its partitions are others"
@@ -208,12 +184,3 @@ def _not_whole(batches: Proof, why: str) -> Proof:
     """Return the proof of the batches, and why there is no more."""
     says = f"{batches.says} The whole table could not be compared: {why}."
     return replace(batches, says=says)
-
-
-_WRITTEN = """\
-SELECT CASE WHEN current_setting('track_counts')::bool
-           THEN coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint END,
-       array_agg(relid::bigint ORDER BY relid)
-FROM pg_stat_all_tables
-WHERE relid = %(oid)s
-   OR relid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))"""

@@ -1,0 +1,293 @@
+"""What speaks against taking an applied run back: all of it at once, before anything is touched."""
+
+from collections.abc import Iterator
+from typing import Any, LiteralString
+
+import psycopg
+
+from runbook import sql
+from runbook.catalog import missing_privileges, read_server
+from runbook.errors import RefusedError
+from runbook.facts import Recorded, Table
+from runbook.operations.base import blocker
+from runbook.plan import Plan
+from runbook.plan.model import sha256_of
+from runbook.run.online.contraction import dropped
+from runbook.run.wayback.dependents import dependents
+from runbook.run.wayback.view import serving
+from runbook.vocabulary import Finding, Level, Made, Phase
+
+Connection = psycopg.Connection[Any]
+
+
+def recorded_plan(recorded: Recorded) -> Plan:
+    """Return the plan as it was recorded. Raises `RefusedError` where this version cannot read it,
+    or it is not the one that was hashed."""
+    run_id = recorded.entry.run_id
+    try:
+        plan, sha256 = Plan.of(recorded.plan), sha256_of(recorded.plan)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RefusedError(
+            f"The plan of run {run_id} cannot be read by this version of the runbook.",
+            "Nothing was changed. Take the run back with the version that applied it.",
+        ) from error
+    if sha256 != recorded.entry.plan_sha256:
+        raise RefusedError(
+            f"The plan of run {run_id} has the hash {sha256}, and was applied as "
+            f"{recorded.entry.plan_sha256}: it was altered in the ledger.",
+            "Nothing was changed. Take the run back by hand: its report has the statements.",
+        )
+    return plan
+
+
+def staying(plan: Plan) -> Iterator[Finding]:
+    """Yield what no rollback can take back."""
+    before = plan.facts["types"]
+    for name, labels in plan.extended.items():
+        added = labels[len(before[name]["labels"]) :]
+        yield Finding(
+            level=Level.NOTE,
+            code="labels-stay",
+            object=f"{plan.schema}.{name}",
+            message=f"Label {', '.join(added)} of type {name} stays: no PostgreSQL can take a "
+            "label away.",
+            remedy="Nothing is to be done: it is unused once the column is gone.",
+        )
+
+
+def obstacles(
+    connection: Connection, recorded: Recorded, plan: Plan, table: Table | None
+) -> tuple[Finding, ...]:
+    """Return them, in the transaction that is open. `table` is the one of the recorded new name."""
+    return tuple(_obstacles(connection, recorded, plan, table))
+
+
+def _obstacles(
+    connection: Connection, recorded: Recorded, plan: Plan, table: Table | None
+) -> Iterator[Finding]:
+    server = read_server(connection)
+    if server.read_only:
+        yield blocker(
+            "read-only-server",
+            server.name,
+            "The server takes no writes: it is a replica, or sessions are read-only by default.",
+            "Connect to the primary, or clear default_transaction_read_only for this role.",
+        )
+    name = f"{plan.schema}.{plan.table_after}"
+    if table is None or table.oid != recorded.entry.table_oid:
+        yield _another_table(connection, recorded, name, table)
+        return
+    yield from _later_runs(connection, recorded, table)
+    yield from _table_findings(table, name)
+    for missing in _missing(connection, recorded, plan, table):
+        yield blocker(
+            "privilege-missing",
+            missing,
+            f"Role {server.user!r} lacks {missing}.",
+            "Grant it, or connect as a role that has it.",
+        )
+    yield from _gone(connection, plan, table)
+    served = serving(connection, plan, table.oid)
+    views = [dropped(one).name for one in served if dropped(one).kind == "VIEW"]
+    yield from _taken(connection, plan, table, views)
+    for one in dependents(connection, plan, table.oid, served):
+        yield blocker(
+            "in-use",
+            one.what,
+            f"The {one.what} was built since on {one.on}, which the rollback drops.",
+            "Drop it, or move it to something else, then roll back again.",
+        )
+
+
+def _another_table(
+    connection: Connection, recorded: Recorded, name: str, table: Table | None
+) -> Finding:
+    """Return that the table is not the one that the run left."""
+    oid = recorded.entry.table_oid
+    found = connection.execute("SELECT oid::regclass::text FROM pg_class WHERE oid = %s", [oid])
+    row = found.fetchone()
+    now = f"is {row[0]} now" if row else "is gone"
+    there = f", and another one, with OID {table.oid}, has its name" if table else ""
+    return blocker(
+        "table-differs",
+        name,
+        f"The table that the run left as {name} (OID {oid}) {now}{there}.",
+        "A run is taken back only from the table that it changed. If this one was restored from a "
+        "dump, undo it by hand: plan.sql of the run's report has the statements.",
+    )
+
+
+def _later_runs(connection: Connection, recorded: Recorded, table: Table) -> Iterator[Finding]:
+    """Yield runs that came after it on the same table, applied or unfinished."""
+    schema = recorded.ledger_schema
+    runs: list[LiteralString] = [_LATER]
+    there = connection.execute(
+        "SELECT to_regclass(%s)", [sql.text(sql.name(schema, "online_run"))]
+    ).fetchone()
+    if there and there[0]:
+        runs.append(_UNFINISHED)
+    query = sql.render(
+        "{runs}",
+        runs=sql.join(
+            "\nUNION ALL\n",
+            [
+                sql.compose(
+                    text,
+                    ledger=sql.name(schema, "ledger"),
+                    rollback=sql.name(schema, "rollback"),
+                    online=sql.name(schema, "online_run"),
+                )
+                for text in runs
+            ],
+        ),
+    )
+    parts = {"oid": table.oid, "run": recorded.entry.run_id}
+    for run_id, migration, at in connection.execute(query.encode(), parts).fetchall():
+        yield blocker(
+            "later-run",
+            run_id,
+            f"Run {run_id} of migration {migration!r} has worked on the table since ({at}).",
+            f"Take that one back first: `runbook rollback --spec` with the spec of {migration!r}.",
+        )
+
+
+_LATER: LiteralString = """\
+SELECT l.run_id::text, l.migration, 'applied at ' || to_char(l.applied_at AT TIME ZONE 'UTC',
+       'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM {ledger} l
+WHERE l.table_oid = %(oid)s AND l.run_id <> %(run)s
+  AND l.applied_at > (SELECT applied_at FROM {ledger} WHERE run_id = %(run)s)
+  AND NOT EXISTS (SELECT FROM {rollback} r WHERE r.run_id = l.run_id)"""
+
+_UNFINISHED: LiteralString = """\
+SELECT run_id::text, migration, 'unfinished' FROM {online}
+WHERE table_oid = %(oid)s AND ended_at IS NULL"""
+
+
+def _table_findings(table: Table, name: str) -> Iterator[Finding]:
+    if table.parent is not None or table.has_children:
+        yield blocker(
+            "inheritance",
+            name,
+            f"{name} is a child of {table.parent} by now."
+            if table.parent
+            else f"Other tables inherit from {name} by now.",
+            "End the inheritance (ALTER TABLE … NO INHERIT, or DETACH PARTITION) for the time of "
+            "the rollback.",
+        )
+    if table.row_security_active:
+        yield blocker(
+            "row-security",
+            name,
+            f"Row-level security hides rows of {name} from the connected role.",
+            "Connect as a role with BYPASSRLS, or as the owner without FORCE ROW LEVEL SECURITY.",
+        )
+
+
+def _missing(connection: Connection, recorded: Recorded, plan: Plan, table: Table) -> Iterator[str]:
+    """Yield what the role lacks, in the words of GRANT; it will update no row."""
+    for missing in missing_privileges(connection, table, recorded.ledger_schema):
+        if not missing.startswith("UPDATE "):
+            yield missing
+    made = [one for one in _made(plan) if one.kind == "type"]
+    parts = {
+        "schema": plan.schema,
+        "types": [one.name for one in made],
+        "rollback": sql.text(sql.name(recorded.ledger_schema, "rollback")),
+    }
+    yield from (row[0] for row in connection.execute(_LACKING, parts).fetchall())
+
+
+_LACKING: LiteralString = """\
+SELECT format('ownership of type %%s', t.oid::regtype)
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname = %(schema)s AND t.typname = ANY (%(types)s)
+  AND NOT pg_has_role(t.typowner, 'USAGE')
+UNION ALL
+SELECT format('SELECT and INSERT on %%s', %(rollback)s::text)
+WHERE NOT (has_table_privilege(%(rollback)s, 'SELECT')
+           AND has_table_privilege(%(rollback)s, 'INSERT'))"""
+
+
+def _made(plan: Plan) -> list[Made]:
+    return [one.made for one in plan.of_phase(Phase.ROLLBACK) if one.made]
+
+
+def _gone(connection: Connection, plan: Plan, table: Table) -> Iterator[Finding]:
+    """Yield what the rollback would drop, rename or fingerprint, and is not there any more."""
+    wanted = _made(plan)
+    wanted += [Made(kind="column", name=one["name"]) for one in plan.facts["table"]["columns"]]
+    parts = {
+        "table": table.oid,
+        "schema": plan.schema,
+        "kinds": [one.kind for one in wanted],
+        "names": [one.name for one in wanted],
+    }
+    for kind, name in connection.execute(_GONE, parts).fetchall():
+        yield blocker(
+            "gone",
+            f"{plan.schema}.{name}",
+            f"The {kind} {name!r} that the run left is gone from the table, or has another name.",
+            "Make it again as it was, or give it that name back, then roll back again.",
+        )
+
+
+_GONE: LiteralString = """\
+SELECT kind, name FROM unnest(%(kinds)s::text[], %(names)s::text[]) AS wanted (kind, name)
+WHERE NOT CASE kind
+    WHEN 'column' THEN EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = %(table)s AND attname = name AND NOT attisdropped)
+    WHEN 'constraint' THEN EXISTS (
+        SELECT FROM pg_constraint WHERE conrelid = %(table)s AND conname = name)
+    WHEN 'index' THEN EXISTS (
+        SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE i.indrelid = %(table)s AND c.relname = name)
+    WHEN 'sequence' THEN EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %(schema)s AND c.relname = name AND c.relkind = 'S')
+    WHEN 'type' THEN EXISTS (
+        SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+        WHERE n.nspname = %(schema)s AND t.typname = name AND t.typtype = 'e')
+    ELSE true END"""
+
+
+def _taken(connection: Connection, plan: Plan, table: Table, views: list[str]) -> Iterator[Finding]:
+    """Yield who has an old name by now; the run's own view goes before."""
+    renamed = [one for one in _made(plan) if one.before is not None]
+    parts = {
+        "table": table.oid,
+        "schema": plan.schema,
+        "views": views,
+        "kinds": [one.kind for one in renamed],
+        "names": [one.name for one in renamed],
+        "before": [one.before for one in renamed],
+    }
+    for kind, name, before, what in connection.execute(_TAKEN, parts).fetchall():
+        yield blocker(
+            "name-taken",
+            f"{plan.schema}.{before}",
+            f"The {kind} {name!r} was named {before!r}, and that name is taken by the {what}.",
+            "Rename or drop that one, then roll back again.",
+        )
+
+
+_TAKEN: LiteralString = """\
+SELECT w.kind, w.name, w.before, taken.what
+FROM unnest(%(kinds)s::text[], %(names)s::text[], %(before)s::text[]) AS w (kind, name, before)
+CROSS JOIN LATERAL (
+    SELECT pg_describe_object('pg_class'::regclass, c.oid, 0)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %(schema)s AND c.relname = w.before
+      AND c.oid <> ALL (ARRAY(SELECT to_regclass(v)::oid FROM unnest(%(views)s::text[]) AS v))
+      AND (w.kind <> 'constraint' OR EXISTS (
+          SELECT FROM pg_constraint k WHERE k.conrelid = %(table)s AND k.conname = w.name
+          AND k.contype IN ('p', 'u', 'x')))
+    UNION ALL
+    SELECT pg_describe_object('pg_type'::regclass, t.oid, 0)
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE w.kind = 'table' AND n.nspname = %(schema)s AND t.typname = w.before AND t.typrelid = 0
+      -- The name of an array type gives way by itself.
+      AND t.typcategory <> 'A'
+    UNION ALL
+    SELECT pg_describe_object('pg_constraint'::regclass, k.oid, 0) FROM pg_constraint k
+    WHERE w.kind = 'constraint' AND k.conrelid = %(table)s AND k.conname = w.before
+) AS taken (what)"""

@@ -1,0 +1,17 @@
+"""Rollbacks are many: on the newest version, on the others in the soak."""
+
+import pytest
+
+from tests.conftest import MAJORS, Cluster, cluster_of
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(major, marks=() if major == MAJORS[-1] else pytest.mark.soak)
+        for major in MAJORS
+    ],
+    ids=lambda major: f"pg{major}",
+)
+def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
+    """A server of each version that counts here."""
+    return cluster_of(clusters, request.param)
