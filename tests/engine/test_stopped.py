@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.engine.running import (
     kernel_of,
     start,
 )
-from tests.migrating import stop_online
+from tests.migrating import migrate, stop_online
 from tests.notebook.papermilling import bundles, manifest, notebook, papermill, with_cell
 
 RESUME = "Run again to resume, or `runbook rollback` to take it back"
@@ -172,16 +173,22 @@ def struck(step: str, before: str, database: Database, folder: Path) -> dict[str
     return content
 
 
+@pytest.mark.parametrize(
+    ("leave", "phases"), [(stop_online, {"expand", "rollback"}), (migrate, {"rollback"})]
+)
 def test_what_is_said_of_a_rollback_that_is_killed_is_true(
-    sample_newest: Database, tmp_path: Path
+    leave: Callable[[Database], object],
+    phases: set[str],
+    sample_newest: Database,
+    tmp_path: Path,
 ) -> None:
-    stop_online(sample_newest)
+    leave(sample_newest)
     content = struck("rollback", "rollback", sample_newest, tmp_path)
     assert content["outcome"] == "error" and "had only read" in content["remedy"]
     content = struck("rollback", "result", sample_newest, tmp_path)
     assert (content["outcome"], content["exit_code"]) == ("check-failed", 4)
     assert content["remedy"].startswith("The run is taken back")
-    assert {one["phase"] for one in content["statements"]} == {"expand", "rollback"}
+    assert {one["phase"] for one in content["statements"]} == phases
     status = run("status", "--database-url", sample_newest.url, "--json")
     assert json.loads(status.stdout)["state"] == "not begun"
 

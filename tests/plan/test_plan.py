@@ -1,8 +1,10 @@
 """The plan: pure, the same everywhere, and as a script the same end state."""
 
+import json
 import os
+import re
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,22 @@ import pytest
 
 from runbook.catalog import read_table
 from runbook.plan import Options, build_plan, review
+from runbook.plan.model import sha256_of
 from runbook.plan.script import script
-from runbook.spec import load_spec
-from runbook.vocabulary import Phase
+from runbook.spec import load_spec, parse_spec
+from runbook.vocabulary import Phase, Role
 from tests.conftest import Cluster, Database
-from tests.migrating import ATOMIC, catalog_of, check, migrate, plan_of
+from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, plan_of
 
 SPEC = load_spec("llamalog")
+
+ONLY_RENAME = """
+name = "only-rename"
+table = "tickets"
+[[operation]]
+op = "rename_table"
+to = "issues"
+"""
 
 
 def test_two_databases_alike_have_the_same_plan(cluster: Cluster) -> None:
@@ -130,6 +141,35 @@ def test_every_change_of_the_shipped_plan_but_the_rows_can_be_undone(sample: Dat
         if statement.undo:
             sample.execute(statement.undo)
     assert plan_of(sample).facts == plan.facts
+
+
+def test_the_way_back_is_part_of_the_plan_and_of_its_hash(sample_newest: Database) -> None:
+    catalog = catalog_of(sample_newest)
+    for options in (ATOMIC, ONLINE):
+        plan = build_plan(SPEC, catalog, options)
+        back = plan.of_phase(Phase.ROLLBACK)
+        changes = [one.sql for one in back if one.role is Role.CHANGE]
+        assert changes[0] == 'DROP INDEX "public"."llama_logs_category_createdAt_idx"'
+        assert changes[-1] == 'ALTER TABLE "public"."llama_logs" RENAME TO "enrichment_logs"'
+        assert back == plan.statements[-len(back) :]
+        assert replace(plan, statements=plan.statements[: -len(back)]).sha256 != plan.sha256
+        assert sha256_of(json.loads(json.dumps(asdict(plan)))) == plan.sha256
+
+
+def test_what_other_commands_run_stands_in_the_script_as_a_comment(
+    empty_newest: Database,
+) -> None:
+    """Whatever a name holds: a line break in it must not end the comment."""
+    empty_newest.execute('CREATE TABLE "a\nb\rDROP TABLE x;" (state text)')
+    text = ONLY_RENAME.replace('table = "tickets"', 'table = "a\\nb\\rDROP TABLE x;"')
+    spec = parse_spec(text, file="test.toml")
+    catalog = catalog_of(empty_newest, spec)
+    assert catalog.table
+    plan = build_plan(spec, catalog, replace(ATOMIC, old_name_view=True))
+    printed = script(spec, plan, catalog.table)
+    later = printed[printed.index("-- For later: what `runbook contract` runs") :]
+    assert "-- The way back: what `runbook rollback` runs" in later
+    assert all(line.startswith("--") for line in re.split(r"[\r\n]+", later.strip()))
 
 
 def psql(database: Database, text: str, folder: Path) -> None:

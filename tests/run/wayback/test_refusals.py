@@ -76,6 +76,7 @@ def test_everything_that_uses_the_column_or_its_type_is_named_at_once(migrated: 
     refused(migrated)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("use", USES, ids=USES.values())
 def test_each_of_them_is_found_alone(use: str, sample_newest: Database) -> None:
     migrate(sample_newest)
