@@ -225,7 +225,7 @@ def _what_was_done(applied: Applied | AppliedOnline) -> str:
     if isinstance(applied, Applied):
         return f"{applied.after.rows:,} rows before and after, no value altered"
     if applied.proof.covers == "table":
-        return f"{applied.rows:,} rows before and after, no value altered, while others could write"
+        return f"{applied.rows:,} rows before and after, no value altered, while the application could go on"
     return (
         f"{applied.rows:,} rows, {applied.updated:,} of them updated and no value altered "
         "by that, while the application went on"
