@@ -146,6 +146,21 @@ def test_only_a_rename_takes_serial_sequence_and_keys_along(database: Database) 
     database.execute("INSERT INTO issues (state) VALUES ('after')")
 
 
+def test_triggers_keep_their_names_constraint_triggers_too(database: Database) -> None:
+    database.execute(
+        *TICKETS,
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN NULL; END $$",
+        "CREATE CONSTRAINT TRIGGER tickets_later AFTER UPDATE ON tickets"
+        " FOR EACH ROW EXECUTE FUNCTION nothing()",
+    )
+    spec = spec_of(ONLY_RENAME)
+    assert migrate(database, spec).proof.passed and passed(database, spec)
+    assert database.value("SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal") == (
+        "tickets_later"
+    )
+
+
 def test_a_new_name_that_starts_with_the_old_one(database: Database) -> None:
     database.execute(*TICKETS)
     spec = spec_of(ONLY_RENAME.replace("issues", "tickets_old"))

@@ -180,7 +180,9 @@ def _dependents(table: Table, before: str, after: str) -> Iterator[_Dependent]:
 
 _OLD_NAMES: LiteralString = """\
 SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
-    SELECT conname AS name FROM pg_constraint WHERE conrelid = {table}::regclass
+    -- A constraint trigger is a trigger, and keeps its name as they all do.
+    SELECT conname AS name FROM pg_constraint
+    WHERE conrelid = {table}::regclass AND contype <> 't'
     UNION
     SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = {table}::regclass
