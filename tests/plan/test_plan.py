@@ -12,7 +12,6 @@ from runbook.catalog import read_table
 from runbook.plan import Options, build_plan, review
 from runbook.plan.script import script
 from runbook.spec import load_spec
-from runbook.vocabulary import Phase
 from tests.conftest import Cluster, Database
 from tests.migrating import ATOMIC, catalog_of, check, migrate, plan_of
 
@@ -121,15 +120,6 @@ def test_a_server_that_is_too_old_is_a_blocker_and_nothing_else_is_asked(
     findings = review(SPEC, replace(catalog, server=old, table=None), Options())
     assert [finding.code for finding in findings] == ["server-too-old"]
     assert "PostgreSQL 14.10" in findings[0].message
-
-
-def test_every_change_of_the_shipped_plan_but_the_rows_can_be_undone(sample: Database) -> None:
-    plan = plan_of(sample)
-    migrate(sample, plan=plan)
-    for statement in reversed(plan.of_phase(Phase.ATOMIC)):
-        if statement.undo:
-            sample.execute(statement.undo)
-    assert plan_of(sample).facts == plan.facts
 
 
 def psql(database: Database, text: str, folder: Path) -> None:
