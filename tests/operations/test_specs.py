@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runbook.errors import RolledBack
+from runbook.errors import RolledBack, SpecError
 from runbook.plan.script import script
 from runbook.spec import Spec, parse_spec
 from tests.conftest import Database
@@ -195,6 +195,32 @@ def test_a_table_of_the_ledgers_name_that_is_no_ledger_is_a_blocker(database: Da
     database.execute(*TICKETS, "CREATE SCHEMA runbook", "CREATE TABLE runbook.ledger (x integer)")
     blocking = [f.code for f in findings_of(database, spec_of(WITHOUT_RENAME))]
     assert "ledger-foreign" in blocking
+
+
+INDEX = """
+[[operation]]
+op = "create_index"
+name = "issues"
+columns = ["id", "state"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ONLY_RENAME + INDEX, "two operations give the name 'issues'"),
+        (
+            ONLY_RENAME + '[[operation]]\nop = "create_enum"\nname = "issues"\nlabels = ["a"]\n',
+            "two operations give the name 'issues'",
+        ),
+        (WITHOUT_RENAME + INDEX + INDEX, "two operations give the name 'issues'"),
+        (WITHOUT_RENAME + INDEX + 'method = "hash"', "by hash takes one column"),
+        (WITHOUT_RENAME + INDEX + 'method = "gin"\nunique = true', "by gin cannot be unique"),
+    ],
+)
+def test_a_spec_that_no_postgresql_could_apply_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        spec_of(text)
 
 
 HOSTILE = """

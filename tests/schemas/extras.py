@@ -173,7 +173,10 @@ class Extras(Keys):
                 f"TABLE ONLY {self.table} ({columns})",
                 f"TABLE {self.table} WHERE ({keys[0]} IS NOT NULL)",
             ]
-        publish = "" if self._replica else " WITH (publish = 'insert, truncate')"
+        # PostgreSQL 18 wants all of a row published where all of it identifies it.
+        partly = self._replica == "all" and any(c.is_generated for c in self.maker.columns)
+        updates = self._replica and not (partly and self.maker.server.major >= 18)
+        publish = "" if updates else " WITH (publish = 'insert, truncate')"
         yield f"CREATE PUBLICATION {self._name()} FOR {self.maker.pick(forms)}{publish}"
 
     # -- what depends on it --------------------------------------------------------------------

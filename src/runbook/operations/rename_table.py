@@ -64,6 +64,8 @@ class RenameTable(Operation):
         claimed: dict[str, str] = {}
         for dependent in _dependents(scope.table, scope.table_name, self.to):
             taken = scope.catalog.relations.get(dependent.after) if dependent.is_relation else None
+            if dependent.is_relation and dependent.after == self.to:
+                taken = "table"
             if any(c.name == dependent.after for c in scope.table.constraints):
                 taken = "constraint"
             rival = claimed.setdefault(dependent.after, dependent.before)
