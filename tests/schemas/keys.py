@@ -12,7 +12,7 @@ ROLES = ("reader 1", "Writer")
 INTEGERS = {"smallint", "integer", "bigint"}
 
 CHECKS = (
-    "CHECK ({column} IS NOT NULL OR {column} IS NULL)",
+    "CHECK (({column} IS NULL) IN (true, false))",
     "CHECK (octet_length({column}::text) >= 0) NO INHERIT",
     "CHECK ({whole} IS NOT NULL OR true)",
 )

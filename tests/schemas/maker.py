@@ -68,6 +68,8 @@ class Maker:
         self.table_name = self.pick(TABLES)
         self.table = f"{quoted(self.schema)}.{quoted(self.table_name)}"
         self.persistence = "UNLOGGED " if self.chance(5) else ""
+        self.is_skewed = self.chance(60)
+        """Whether most rows are alike, so that few of them are updated."""
         self.columns: list[Column] = []
         self.keys: tuple[str, ...] = ()
         """The columns of the primary key."""
@@ -182,8 +184,9 @@ class Maker:
         type_ = kind.type.replace("{schema}", quoted(self.schema))
         values = [f"({one})::{type_}" for one in (*kind.values, *(["NULL"] if is_null else []))]
         step, first = self.number(1, 5), self.number(0, 5)
+        row = "CASE WHEN i % 6 = 0 THEN i / 6 ELSE 0 END" if self.is_skewed else "i"
         cases = " ".join(f"WHEN {n} THEN {value}" for n, value in enumerate(values))
-        return f"CASE (i * {step} + {first}) % {len(values)} {cases} END"
+        return f"CASE ({row} * {step} + {first}) % {len(values)} {cases} END"
 
     def _add_generated(self) -> None:
         texts = [one for one in self.plain() if one.kind and one.kind.type == "text"]
@@ -209,7 +212,7 @@ class Maker:
             keys = ", ".join(map(quoted, self.keys))
             lines.append(f"PRIMARY KEY ({keys})" + " DEFERRABLE" * self.is_key_deferrable)
         given = [(quoted(one.name), one.value) for one in self.columns if one.value is not None]
-        rows = self.pick((0, 1, 2, 7, 40, 60))
+        rows = self.pick((0, 1, 7, 40, 40, 60))
         names, values = (", ".join(part) for part in zip(*given, strict=True))
         return [
             f"CREATE {self.persistence}TABLE {self.table} (\n    " + ",\n    ".join(lines) + ")",
@@ -231,7 +234,11 @@ class Maker:
         after = LONGEST if self.chance(2) else self.pick(RENAMED)
         # In a dump a name with a quote looks otherwise where it stands in a literal.
         after = "zz'new" if "'" in self.table_name else after
-        rules = [self._rule(self.pick(labels)) for _ in range(self.number(2, 4))]
+        # The first tells rows apart, and each but the last has a label of its own.
+        rules = [
+            {"label": labels[n % (len(labels) - 1)], "when": self._condition(2 if n else 0)}
+            for n in range(self.number(2, 4))
+        ]
         indexed = [one.name for one in self.plain() if one.kind and one.kind.is_ordered]
         operations: list[dict[str, Any]] = [
             {"op": "create_enum", "name": type_, "labels": labels},
@@ -240,7 +247,7 @@ class Maker:
                 "column": column,
                 "type": type_,
                 "rule": rules,
-                "otherwise": self.pick(labels),
+                "otherwise": self.pick((labels[-1], labels[0])),
             },
             {
                 "op": "create_index",
@@ -259,11 +266,8 @@ class Maker:
             }
         )
 
-    def _rule(self, label: str) -> dict[str, Any]:
-        return {"label": label, "when": self._condition(2)}
-
     def _condition(self, depth: int) -> dict[str, Any]:
-        form = self.pick(("equals", "like", "is_null", *(("any", "all", "not") if depth else ())))
+        form = self.pick(("equals", "like", *(("is_null", "any", "all", "not") if depth else ())))
         if form in {"any", "all"}:
             return {form: [self._condition(depth - 1) for _ in range(self.number(1, 2))]}
         if form == "not":
