@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from runbook.plan import Plan, blockers, build_plan, review
 from runbook.spec import Spec
+from tests.cases import CASES
 from tests.conftest import MAJORS, Cluster, Database, cluster_of
 from tests.dumps import as_before, difference, dumped, names_of
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, migrate_online
@@ -115,3 +116,36 @@ def test_any_table_that_was_migrated_is_the_same_but_for_what_the_spec_says(
     cluster: Cluster, server: Server, part: int, data: st.DataObject
 ) -> None:
     round_trip(cluster, data.draw(schemas(server)))
+
+
+CHANGES = (
+    "COMMENT ON COLUMN issues.state IS 'changed'",
+    "GRANT SELECT (state) ON issues TO PUBLIC",
+    "ALTER TABLE issues ALTER state SET STATISTICS 7",
+    "ALTER TABLE issues SET (fillfactor = 71)",
+    "ALTER INDEX issues_pkey RENAME TO changed",
+    "ALTER TABLE issues CLUSTER ON changed",
+    "ALTER TABLE issues ALTER price SET DEFAULT 1.0",
+    "UPDATE issues SET price = 1.00 WHERE id = 7",
+    "DELETE FROM issues WHERE id = 1",
+    "SELECT nextval('issues_id_seq')",
+    "CREATE INDEX ON issues (state_2)",
+    "ALTER TABLE issues ALTER price TYPE numeric(9,3)",
+)
+
+
+def test_the_comparison_sees_every_small_change(empty_newest: Database) -> None:
+    """Or else the tests above would hold of anything."""
+    case = CASES["classify first"]
+    empty_newest.execute(*case.made)
+    before, named = dumped(empty_newest), names_of(empty_newest)
+    migrate(empty_newest, case.spec)
+    renamed = {
+        named[key][0]: name for key, (name, _) in names_of(empty_newest).items() if key in named
+    }
+    for change in CHANGES:
+        last = as_before(empty_newest, case.spec, dumped(empty_newest), renamed)
+        assert change != CHANGES[0] or not difference(before, last)
+        empty_newest.execute(change)
+        after = as_before(empty_newest, case.spec, dumped(empty_newest), renamed)
+        assert difference(last, after), change
