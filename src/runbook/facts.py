@@ -44,6 +44,12 @@ class Constraint:
     definition: str
     validated: bool
 
+    @property
+    def may_be_violated(self) -> bool:
+        """Whether rows may violate it that cannot be updated then. One that is not enforced holds
+        nobody back."""
+        return not self.validated and not self.definition.endswith(" NOT ENFORCED")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
@@ -141,6 +147,13 @@ class Table:
     """Whether row-level security hides rows from the connected role."""
     published: bool = field(default=False, metadata=UNHASHED)
     """Whether it, or a partition of it, is in a publication."""
+    is_published_in_part: bool = field(default=False, metadata=UNHASHED)
+    """Whether it is published for updates by a list of columns or a filter that does not fit what
+    identifies its rows."""
+    is_typed: bool = field(default=False, metadata=UNHASHED)
+    """Whether a type says which columns it has."""
+    row_type_users: tuple[str, ...] = field(default=(), metadata=UNHASHED)
+    """Columns whose type is, or is made of, the type of its rows."""
 
     @property
     def leaves(self) -> tuple[tuple[str, str], ...]:

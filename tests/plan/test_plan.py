@@ -134,15 +134,6 @@ def test_a_server_that_is_too_old_is_a_blocker_and_nothing_else_is_asked(
     assert "PostgreSQL 14.10" in findings[0].message
 
 
-def test_every_change_of_the_shipped_plan_but_the_rows_can_be_undone(sample: Database) -> None:
-    plan = plan_of(sample)
-    migrate(sample, plan=plan)
-    for statement in reversed(plan.of_phase(Phase.ATOMIC)):
-        if statement.undo:
-            sample.execute(statement.undo)
-    assert plan_of(sample).facts == plan.facts
-
-
 def test_the_way_back_is_part_of_the_plan_and_of_its_hash(sample_newest: Database) -> None:
     catalog = catalog_of(sample_newest)
     for options in (ATOMIC, ONLINE):

@@ -1,6 +1,7 @@
 """The atomic run: all of it or nothing, whatever fails and whenever."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,8 +11,6 @@ import psycopg
 import pytest
 
 from runbook.errors import RefusedError, RolledBack, RunInProgress
-from runbook.plan import Plan
-from runbook.vocabulary import Phase, Role, Statement
 from tests.conftest import Database
 from tests.migrating import catalog_of, migrate, plan_of
 from tests.state import database_state
@@ -66,50 +65,6 @@ def test_the_run_is_recorded_in_the_same_transaction(sample: Database) -> None:
     assert entry is not None and table is not None
     assert entry[:3] == (applied.run_id, 4052, CATEGORIES)
     assert entry[3] == table[0]
-
-
-def _statements(plan: Plan) -> int:
-    return len(plan.of_phase(Phase.ATOMIC))
-
-
-def test_a_failure_at_any_statement_leaves_the_database_as_it_was(sample: Database) -> None:
-    """Each statement in turn is replaced by one that the server refuses."""
-    plan, catalog = plan_of(sample), catalog_of(sample)
-    with unchanged(sample):
-        for place in range(_statements(plan)):
-            broken = list(plan.statements)
-            broken[place] = replace(broken[place], sql="SELECT 1/0", role=Role.CHANGE)
-            with pytest.raises(RolledBack, match="22012"):
-                migrate(sample, plan=replace(plan, statements=tuple(broken)), catalog=catalog)
-    assert migrate(sample).proof.passed
-
-
-def test_a_server_process_killed_at_any_statement_leaves_the_database_as_it_was(
-    sample: Database,
-) -> None:
-    """The backend is terminated before each statement in turn."""
-    plan, catalog = plan_of(sample), catalog_of(sample)
-    with unchanged(sample):
-        for place in range(_statements(plan)):
-            with pytest.raises(RolledBack, match="connection to the server was lost"):
-                _migrate_killed_at(sample, place, plan=plan, catalog=catalog)
-    assert migrate(sample).proof.passed
-
-
-def _migrate_killed_at(database: Database, place: int, **more: Any) -> None:
-    opened: list[int] = []
-    count = iter(range(1000))
-
-    def connect() -> psycopg.Connection[Any]:
-        connection = database.connect()
-        opened.append(connection.info.backend_pid)
-        return connection
-
-    def kill(statement: Statement) -> None:
-        if next(count) == place:
-            database.execute(f"SELECT pg_terminate_backend({opened[-1]}, 5000)")
-
-    migrate(database, connect=connect, progress=kill, **more)
 
 
 def test_an_interrupt_rolls_back(sample_newest: Database) -> None:
@@ -186,6 +141,43 @@ def test_pending_deferred_triggers_do_not_stop_it(sample_newest: Database) -> No
         " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nothing()",
     )
     assert migrate(sample_newest).proof.passed
+
+
+class _RefusedCommit(psycopg.Connection[Any]):
+    """A connection whose server answers COMMIT with an error."""
+
+    def commit(self) -> None:
+        self.execute("SELECT 1 / 0")
+
+
+def test_a_commit_that_the_server_refuses_is_told_as_rolled_back_at_once(
+    sample_newest: Database,
+) -> None:
+    """The run's own session is not waited for."""
+
+    def connect() -> psycopg.Connection[Any]:
+        return _RefusedCommit.connect(sample_newest.conninfo, autocommit=True)
+
+    began = time.monotonic()
+    with unchanged(sample_newest), pytest.raises(RolledBack, match="22012"):
+        migrate(sample_newest, connect=connect)
+    assert time.monotonic() - began < 8
+
+
+def test_a_server_that_is_gone_right_before_the_commit_is_told_as_rolled_back(
+    sample_newest: Database,
+) -> None:
+    class Lost(psycopg.Connection[Any]):
+        def execute(self, query: Any, *arguments: Any, **more: Any) -> Any:
+            if query == "SELECT pg_backend_pid()":
+                sample_newest.execute(f"SELECT pg_terminate_backend({self.info.backend_pid})")
+            return super().execute(query, *arguments, **more)
+
+    def connect() -> psycopg.Connection[Any]:
+        return Lost.connect(sample_newest.conninfo, autocommit=True)
+
+    with unchanged(sample_newest), pytest.raises(RolledBack, match="was lost"):
+        migrate(sample_newest, connect=connect)
 
 
 def test_a_table_changed_after_the_plan_is_refused(sample: Database) -> None:

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from runbook.run.holders import at_work, holders, said
+from tests.cases import PARTITIONED
 from tests.conftest import Database
-from tests.run.online.test_partitions import MADE
 
 
 def oid_of(database: Database, name: str) -> int:
@@ -41,7 +41,7 @@ def test_a_role_that_sees_no_ages_is_told_the_pid_nevertheless(sample: Database)
 @pytest.mark.parametrize("mode", ["ACCESS SHARE", "ACCESS EXCLUSIVE"])
 def test_who_holds_a_partition_is_found_by_the_table(mode: str, database: Database) -> None:
     """Even one that nobody else may so much as look at, and without waiting for it."""
-    database.execute(*MADE)
+    database.execute(*PARTITIONED)
     oid = oid_of(database, "tickets")
     with database.connect() as holder, database.connect() as connection:
         connection.execute("SET statement_timeout = '2s'")
@@ -51,7 +51,7 @@ def test_who_holds_a_partition_is_found_by_the_table(mode: str, database: Databa
 
 
 def test_a_run_at_work_is_told_who_holds_a_partition(empty_newest: Database) -> None:
-    empty_newest.execute(*MADE)
+    empty_newest.execute(*PARTITIONED)
     with (
         empty_newest.connect(application_name="runbook migrate") as run,
         empty_newest.connect(application_name="nightly report") as holder,

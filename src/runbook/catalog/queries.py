@@ -27,16 +27,49 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
              ORDER BY rulename) AS rules,
        EXISTS (SELECT FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
                WHERE p.pubupdate AND t.schemaname = n.nspname AND t.tablename = c.relname)
-           AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS (
-               SELECT FROM pg_index WHERE indrelid = c.oid AND indisprimary))
+           AND c.relreplident <> 'f' AND i.columns IS NULL
            AS lacks_replica_identity,
+       EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid,
+               LATERAL (SELECT ARRAY(SELECT m[1]::int2 FROM regexp_matches(
+                   r.prqual::text, ':varattno (\\d+)', 'g') AS m) AS filter) AS f
+               WHERE r.prrelid = c.oid AND p.pubupdate AND (
+                   CASE WHEN c.relreplident = 'f' THEN r.prattrs IS NOT NULL
+                   ELSE NOT i.columns <@ r.prattrs::int2[] OR NOT f.filter <@ i.columns END))
+           OR EXISTS (SELECT FROM pg_publication_tables t
+               JOIN pg_publication p ON p.pubname = t.pubname
+               WHERE p.pubupdate AND t.schemaname = n.nspname AND t.tablename = c.relname
+                 AND c.relreplident = 'f' AND to_jsonb(p) ->> 'pubgencols' = 'n'
+                 AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid
+                     AND attgenerated <> '' AND NOT attisdropped))
+           AS is_published_in_part,
        EXISTS (SELECT FROM pg_publication_tables t
                JOIN pg_namespace m ON m.nspname = t.schemaname
                JOIN pg_class k ON k.relnamespace = m.oid AND k.relname = t.tablename
                WHERE k.oid IN (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)))
            AS published,
-       c.relrowsecurity AS row_security, row_security_active(c.oid) AS row_security_active
+       c.relrowsecurity AS row_security, row_security_active(c.oid) AS row_security_active,
+       c.reloftype <> 0 AS is_typed,
+       ARRAY(
+           WITH RECURSIVE used (type) AS (
+               -- Its row type, and whatever type is made of it.
+               SELECT c.reltype
+               UNION
+               SELECT coalesce(k.reltype, d.objid) FROM used
+               JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = used.type
+               LEFT JOIN pg_class k ON d.classid = 'pg_class'::regclass AND k.oid = d.objid
+               WHERE d.classid = 'pg_type'::regclass OR k.relkind = 'c'
+           )
+           SELECT format('%%s.%%I', k.oid::regclass, a.attname) FROM used
+           JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = used.type
+               AND d.classid = 'pg_class'::regclass
+           JOIN pg_class k ON k.oid = d.objid AND k.relkind IN ('r', 'p', 'm')
+           JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum = d.objsubid
+           ORDER BY 1) AS row_type_users
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+-- What identifies its rows to subscribers.
+LEFT JOIN LATERAL (
+    SELECT indkey::int2[] AS columns FROM pg_index WHERE indrelid = c.oid AND CASE c.relreplident
+        WHEN 'd' THEN indisprimary AND indimmediate WHEN 'i' THEN indisreplident END) AS i ON true
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"""
 
 COLUMNS = """\

@@ -132,7 +132,7 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
             update_triggers=tuple(
                 Trigger(**row) for row in _rows(connection, queries.UPDATE_TRIGGERS, of)
             ),
-            **{**found[0], "rules": tuple(found[0]["rules"])},
+            **{**found[0], **{key: tuple(found[0][key]) for key in ("rules", "row_type_users")}},
         )
 
 

@@ -225,7 +225,10 @@ def _what_was_done(applied: Applied | AppliedOnline) -> str:
     if isinstance(applied, Applied):
         return f"{applied.after.rows:,} rows before and after, no value altered"
     if applied.proof.covers == "table":
-        return f"{applied.rows:,} rows before and after, no value altered, while the application could go on"
+        return (
+            f"{applied.rows:,} rows before and after, no value altered, while the application "
+            "could go on"
+        )
     return (
         f"{applied.rows:,} rows, {applied.updated:,} of them updated and no value altered "
         "by that, while the application went on"

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from runbook import sql
 from runbook.facts import Census
+from runbook.operations.addition import addition_findings, violation_findings
 from runbook.operations.backfill import batch, sweep
 from runbook.operations.base import (
     Additions,
@@ -94,11 +95,14 @@ class Classify(Operation):
                     f"The rules look at column {name!r}, which {table} does not have.",
                     f"Its columns are {', '.join(c.name for c in scope.table.columns)}.",
                 )
+        yield from addition_findings(scope, self.column)
         yield from self._label_findings(scope)
         yield from self._value_findings(scope)
         yield from self._trigger_findings(scope)
         if scope.old_name_view:
             yield from self._serving_findings(scope)
+        if self._updates(scope):
+            yield from violation_findings(scope)
         if scope.catalog.census:
             yield from self._census_findings(scope.catalog.census, table)
 
@@ -197,6 +201,11 @@ class Classify(Operation):
         census = scope.census
         label, different = self._commonest(census)
         return None if different > REWRITE_SHARE * census.total else label
+
+    def _updates(self, scope: Scope) -> bool:
+        """Return whether the atomic mode updates any row."""
+        census = scope.catalog.census
+        return bool(census and self._default(scope) and self._commonest(census)[1])
 
     def reasons(self, scope: Scope) -> Iterator[str]:
         label, different = self._commonest(scope.census)
@@ -305,15 +314,8 @@ class Classify(Operation):
     # -- the change, online ------------------------------------------------------------------
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
-        for constraint in scope.table.constraints:
-            if constraint.kind in "cn" and not constraint.validated:
-                yield blocker(
-                    "constraint-not-valid",
-                    constraint.name,
-                    f"Constraint {constraint.name!r} is NOT VALID: a row that violates it cannot "
-                    "be updated, and would stop the backfill.",
-                    "Validate it (ALTER TABLE … VALIDATE CONSTRAINT), or drop it.",
-                )
+        if not self._updates(scope):
+            yield from violation_findings(scope)
         if not scope.old_name_view:
             yield from self._serving_findings(scope)
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Literal, LiteralString
+from typing import Annotated, Literal, LiteralString, Self
 
 from psycopg.types.json import Jsonb
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from runbook import sql
 from runbook.operations.base import (
@@ -37,6 +37,14 @@ class CreateIndex(Operation):
     method: Method = "btree"
     unique: bool = False
 
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Self:
+        if self.unique and self.method != "btree":
+            raise ValueError(f"an index by {self.method} cannot be unique")
+        if len(self.columns) > 1 and self.method in {"hash", "spgist"}:
+            raise ValueError(f"an index by {self.method} takes one column")
+        return self
+
     def relation_names(self) -> tuple[str, ...]:
         return (self.name,)
 
@@ -59,6 +67,14 @@ class CreateIndex(Operation):
                     f"Index {self.name!r} names column {column!r}, which table "
                     f"{scope.table.name!r} does not have.",
                     f"Its columns are {', '.join(c.name for c in scope.table.columns)}.",
+                )
+            elif column in scope.added and self.method not in {"btree", "hash"}:
+                yield blocker(
+                    "no-operator-class",
+                    f"{scope.schema}.{self.name}",
+                    f"Index {self.name!r} is by {self.method}, which cannot index column "
+                    f"{column!r}: it is of an enum type.",
+                    "Leave out `method`, or name `hash`.",
                 )
 
     def statements(self, scope: Scope) -> Iterator[Statement]:

@@ -64,6 +64,8 @@ class RenameTable(Operation):
         claimed: dict[str, str] = {}
         for dependent in _dependents(scope.table, scope.table_name, self.to):
             taken = scope.catalog.relations.get(dependent.after) if dependent.is_relation else None
+            if dependent.is_relation and dependent.after == self.to:
+                taken = "table"
             if any(c.name == dependent.after for c in scope.table.constraints):
                 taken = "constraint"
             rival = claimed.setdefault(dependent.after, dependent.before)
@@ -182,7 +184,9 @@ def _dependents(table: Table, before: str, after: str) -> Iterator[_Dependent]:
 
 _OLD_NAMES: LiteralString = """\
 SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
-    SELECT conname AS name FROM pg_constraint WHERE conrelid = {table}::regclass
+    -- A constraint trigger is a trigger, and keeps its name as they all do.
+    SELECT conname AS name FROM pg_constraint
+    WHERE conrelid = {table}::regclass AND contype <> 't'
     UNION
     SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = {table}::regclass

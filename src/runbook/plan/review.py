@@ -124,6 +124,16 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             "refuses to update it.",
             "Give it a primary key, or set REPLICA IDENTITY FULL for the time of the migration.",
         )
+    elif table.is_published_in_part:
+        yield blocker(
+            "published-in-part",
+            object_,
+            f"{object_} is published for updates by a list of columns, a row filter or without its "
+            "generated columns, and that does not fit its replica identity, so PostgreSQL refuses "
+            "to update it.",
+            "Publish every column of its replica identity, and filter by these alone; or drop it "
+            "from the publication for the time of the migration.",
+        )
     if table.published:
         yield Finding(
             level=Level.WARNING,

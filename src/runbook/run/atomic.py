@@ -238,12 +238,14 @@ class _AtomicRun:
 
     def _commit(self, connection: psycopg.Connection[Any], staying: str) -> None:
         """Commit; if the answer is lost, ask the ledger whether it was done."""
-        pid = pid_of(connection)
+        with rolling_back(connection, staying):
+            pid = pid_of(connection)
         try:
             with rolling_back(connection, staying):
                 connection.commit()
         except RolledBack:
-            # COMMIT was sent: only the database knows what came of it.
+            # COMMIT was sent: only the database knows what came of it, once the session is gone.
+            connection.close()
             if not is_recorded(
                 self.connect,
                 self.catalog.ledger_schema,

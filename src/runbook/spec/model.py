@@ -11,6 +11,7 @@ from runbook.operations import AnyOperation
 from runbook.operations.base import Name
 from runbook.operations.classify import Classify
 from runbook.operations.create_enum import CreateEnum
+from runbook.operations.create_index import CreateIndex
 from runbook.operations.rename_table import RenameTable
 
 Criterion = Literal[
@@ -61,8 +62,26 @@ class Spec(BaseModel):
                 raise ValueError(f"a migration has at most one {op.__args__[0]}")  # type: ignore[union-attr]
         if self.table_after == self.table and self._rename:
             raise ValueError(f"rename_table renames {self.table!r} to itself")
+        self._check_names()
         self._check_labels()
         return self
+
+    def _check_names(self) -> None:
+        """Refuse a name that two operations give: a table has a type of its own name, too."""
+        relations = [
+            op.to if isinstance(op, RenameTable) else op.name
+            for op in self.operations
+            if isinstance(op, RenameTable | CreateIndex)
+        ]
+        types = [
+            op.to if isinstance(op, RenameTable) else op.name
+            for op in self.operations
+            if isinstance(op, RenameTable | CreateEnum)
+        ]
+        for given in (relations, types):
+            twice = next((name for name in given if given.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"two operations give the name {twice!r}")
 
     def _check_labels(self) -> None:
         """Refuse rules whose label the spec's own enum lacks."""

@@ -18,50 +18,15 @@ from runbook.run.online import Journal, Limits
 from runbook.run.online.short import Short, Transaction
 from runbook.spec import load_spec
 from runbook.vocabulary import Phase
+from tests.cases import CASES
 from tests.conftest import Cluster, Database
 from tests.embedded.other_processes import wait_for
-from tests.migrating import ONLINE, catalog_of, check, migrate, migrate_online, take_back
-from tests.operations.test_specs import (
-    EXTENDED,
-    ONLY_CLASSIFY,
-    ONLY_RENAME,
-    TICKETS,
-    WITHOUT_RENAME,
-    spec_of,
-)
+from tests.migrating import ONLINE, catalog_of, check, migrate_online, take_back
+from tests.operations.test_specs import EXTENDED, spec_of
 from tests.own_server import own_database, replica
 from tests.plan.test_plan import psql
 from tests.run.test_atomic import CATEGORIES
 from tests.state import logical_state
-
-RENAMED = (
-    WITHOUT_RENAME.replace('"tickets_state', '"issues_state')
-    + '[[operation]]\nop = "rename_table"\nto = "issues"\n'
-)
-
-SPECS = {
-    "llamalog": (None, ()),
-    "classify first": (RENAMED, TICKETS),
-    "without rename": (WITHOUT_RENAME, TICKETS),
-    "only rename": (ONLY_RENAME, TICKETS),
-    "existing type": (ONLY_CLASSIFY, (*TICKETS, "CREATE TYPE severity AS ENUM ('low', 'high')")),
-    "extended type": (EXTENDED, (*TICKETS, "CREATE TYPE severity AS ENUM ('low', 'high')")),
-}
-
-
-@pytest.mark.parametrize("name", SPECS)
-def test_the_end_state_is_that_of_the_atomic_run(name: str, cluster: Cluster) -> None:
-    text, made = SPECS[name]
-    spec = spec_of(text) if text else load_spec("llamalog")
-    states = []
-    for way in (migrate, migrate_online):
-        database = cluster.make() if text else cluster.sample()
-        database.execute(*made)
-        assert way(database, spec).proof.passed
-        assert [one.id for one in check(database, spec).values() if not one.passed] == []
-        states.append(logical_state(database))
-        cluster.drop(database)
-    assert states[0] == states[1]
 
 
 def test_it_proves_what_it_updated_and_locks_the_table_twice(sample: Database) -> None:
@@ -363,8 +328,7 @@ def test_a_failure_of_the_first_transaction_leaves_nothing(sample_newest: Databa
 
 def test_a_label_that_was_added_before_a_refusal_is_told_of(sample_newest: Database) -> None:
     """It is committed by itself, and no PostgreSQL can take it away again."""
-    made = SPECS["extended type"][1]
-    sample_newest.execute(*made)
+    sample_newest.execute(*CASES["extended type"].made)
     with sample_newest.connect() as reader, reader.transaction():
         reader.execute("SELECT FROM tickets LIMIT 1")
         with pytest.raises(RolledBack, match="could not be locked") as caught:
@@ -513,26 +477,22 @@ def test_it_pauses_while_a_replica_is_late() -> None:
 
 
 @pytest.mark.parametrize("phase", ["backfill", "index", "cutover"])
-@pytest.mark.parametrize("name", ["llamalog", "classify first", "existing type"])
-def test_a_stopped_run_is_taken_back_whole(name: str, phase: str, newest: Cluster) -> None:
-    text, made = SPECS[name]
-    spec = spec_of(text) if text else load_spec("llamalog")
-    database = newest.make() if text else newest.sample()
-    database.execute(*made)
-    before = logical_state(database)
+def test_a_stopped_run_that_is_taken_back_says_where_it_had_stopped(
+    phase: str, empty_newest: Database
+) -> None:
+    case = CASES["existing type"]
+    empty_newest.execute(*case.made)
+    before = logical_state(empty_newest)
 
     def stop() -> None:
         raise KeyboardInterrupt
 
     with at(phase, "begins", stop) as tell, pytest.raises(Stopped, match="interrupted"):
-        migrate_online(database, spec, tell=tell)
-    assert logical_state(database) != before
-    taken = take_back(database, spec)
-    assert taken.phase == phase
-    assert logical_state(database) == before
-    assert catalog_of(database, spec).unfinished is None
-    assert migrate_online(database, spec).proof.passed
-    newest.drop(database)
+        migrate_online(empty_newest, case.spec, tell=tell)
+    assert logical_state(empty_newest) != before
+    assert take_back(empty_newest, case.spec).phase == phase
+    assert logical_state(empty_newest) == before
+    assert catalog_of(empty_newest, case.spec).unfinished is None
 
 
 def test_it_is_not_taken_back_while_something_depends_on_it(sample_newest: Database) -> None:
@@ -555,12 +515,10 @@ def test_it_is_not_taken_back_while_something_depends_on_it(sample_newest: Datab
 
 @pytest.mark.parametrize("name", ["llamalog", "without rename", "only rename"])
 def test_psql_runs_the_script_to_the_same_end(name: str, cluster: Cluster, tmp_path: Path) -> None:
-    text, made = SPECS[name]
-    spec = spec_of(text) if text else load_spec("llamalog")
+    spec = CASES[name].spec
     states = []
     for by_psql in (False, True):
-        database = cluster.make() if text else cluster.sample()
-        database.execute(*made)
+        database = CASES[name].make(cluster)
         if by_psql:
             catalog = catalog_of(database, spec)
             assert catalog.table is not None

@@ -7,11 +7,11 @@ import pytest
 from runbook.errors import RefusedError, Stopped
 from runbook.plan import Options, blockers, review
 from runbook.run.online import Limits
+from tests.cases import PARTITIONED, RENAMED
 from tests.conftest import Database
 from tests.migrating import ONLINE, catalog_of, check, migrate_online, take_back
 from tests.operations.test_specs import TICKETS, WITHOUT_RENAME, spec_of
-from tests.run.online.test_online import RENAMED, at
-from tests.run.online.test_partitions import MADE
+from tests.run.online.test_online import at
 
 SPEC = spec_of(WITHOUT_RENAME)
 
@@ -131,7 +131,7 @@ def test_an_index_that_is_there_already_is_never_taken_for_the_runs_own(
     database: Database,
 ) -> None:
     """Of a partition, under the very name and definition that the run would give."""
-    database.execute(*MADE, "CREATE TYPE ticket_state AS ENUM ('open', 'closed', 'unknown')")
+    database.execute(*PARTITIONED, "CREATE TYPE ticket_state AS ENUM ('open', 'closed', 'unknown')")
     spec = spec_of(RENAMED.replace('columns = ["state_2", "priority"]', 'columns = ["priority"]'))
     database.execute("DROP INDEX tickets_priority_idx")
     database.execute("CREATE INDEX tickets_1_priority_idx ON tickets_1 (priority)")
@@ -141,7 +141,7 @@ def test_an_index_that_is_there_already_is_never_taken_for_the_runs_own(
 
 
 def test_a_partition_that_is_renamed_meanwhile_is_named(database: Database) -> None:
-    database.execute(*MADE)
+    database.execute(*PARTITIONED)
     spec = spec_of(RENAMED)
 
     def rename() -> None:

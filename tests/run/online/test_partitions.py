@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from runbook.errors import Stopped
 from runbook.plan import Options, blockers, build_plan, review
 from runbook.plan.script import script
 from runbook.run.online import Limits
+from tests.cases import PARTITIONED, RENAMED
 from tests.conftest import Cluster, Database
 from tests.migrating import (
     ATOMIC,
@@ -17,29 +17,18 @@ from tests.migrating import (
     check,
     migrate,
     migrate_online,
-    take_back,
 )
-from tests.operations.test_specs import ONLY_CLASSIFY, TICKETS, counts, spec_of
+from tests.operations.test_specs import ONLY_CLASSIFY, counts, spec_of
 from tests.plan.test_plan import psql
-from tests.run.online.test_online import RENAMED, at
+from tests.run.online.test_online import at
 from tests.state import logical_state
 
 SPEC = spec_of(RENAMED)
 
-MADE = (
-    "CREATE TABLE tickets (id serial, state text, priority integer, price numeric,"
-    " PRIMARY KEY (id)) PARTITION BY RANGE (id)",
-    "CREATE TABLE tickets_1 PARTITION OF tickets FOR VALUES FROM (0) TO (400)",
-    'CREATE TABLE "Tickets 2" PARTITION OF tickets FOR VALUES FROM (400) TO (800)',
-    "CREATE TABLE tickets_rest PARTITION OF tickets DEFAULT",
-    "CREATE INDEX tickets_priority_idx ON tickets (priority)",
-    TICKETS[1],
-)
-
 
 @pytest.fixture
 def partitioned(database: Database) -> Database:
-    database.execute(*MADE)
+    database.execute(*PARTITIONED)
     return database
 
 
@@ -52,7 +41,7 @@ def test_both_modes_and_psql_come_to_the_same_end(cluster: Cluster, tmp_path: Pa
     states = []
     for way in ("atomic", "online", "script"):
         database = cluster.make()
-        database.execute(*MADE)
+        database.execute(*PARTITIONED)
         if way == "script":
             catalog = catalog_of(database, SPEC)
             assert catalog.table is not None
@@ -106,21 +95,6 @@ def test_a_partition_that_comes_before_the_plan_is_applied_is_noticed(
     for way in (migrate, migrate_online):
         with pytest.raises(Exception, match="tickets_new is new"):
             way(partitioned, SPEC, catalog=catalog)
-
-
-@pytest.mark.parametrize("phase", ["backfill", "cutover"])
-def test_a_stopped_run_is_taken_back_whole(phase: str, partitioned: Database) -> None:
-    before = logical_state(partitioned)
-
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    with at(phase, "begins", stop) as tell, pytest.raises(Stopped):
-        migrate_online(partitioned, SPEC, tell=tell)
-    take_back(partitioned, SPEC)
-    assert logical_state(partitioned) == before
-    assert migrate_online(partitioned, SPEC).proof.passed
-    assert_done(partitioned)
 
 
 REFUSED: dict[str, tuple[tuple[str, ...], Options, str]] = {
@@ -187,7 +161,7 @@ def codes(findings: Any) -> list[str]:
 
 @pytest.mark.parametrize("published", ["TABLE tickets", "TABLE tickets_1", "ALL TABLES"])
 def test_a_published_table_is_warned_of(published: str, empty_newest: Database) -> None:
-    empty_newest.execute(*MADE)
+    empty_newest.execute(*PARTITIONED)
     catalog = catalog_of(empty_newest, SPEC)
     plan = build_plan(SPEC, catalog, ONLINE)
     assert "published" not in [one.code for one in review(SPEC, catalog, ONLINE)]

@@ -10,6 +10,7 @@ from runbook.errors import BlockedError, RefusedError
 from runbook.plan import build_plan
 from runbook.run.wayback import recorded_plan
 from runbook.spec import load_spec
+from tests.cases import CASES
 from tests.conftest import Cluster, Database
 from tests.migrating import ATOMIC, catalog_of, findings_of, migrate, stop_online
 from tests.operations.test_specs import ONLY_CLASSIFY, ONLY_RENAME, TICKETS, spec_of
@@ -259,17 +260,15 @@ def test_a_plan_that_was_altered_in_the_ledger_is_not_run(sample_newest: Databas
 
 
 def test_dependents_on_a_partition_are_found(newest: Cluster) -> None:
-    from tests.run.online.test_partitions import MADE, SPEC
-
-    database = newest.make()
-    database.execute(*MADE)
-    migrate(database, SPEC)
+    case = CASES["partitioned"]
+    database = case.make(newest)
+    migrate(database, case.spec)
     database.execute(
         "CREATE INDEX of_one ON tickets_1 (state_2)",
         'CREATE VIEW of_two AS SELECT state_2 FROM "Tickets 2"',
     )
-    assert [one.object for one in refusals(database, SPEC)] == ["index of_one", "view of_two"]
-    refused(database, SPEC)
+    assert [one.object for one in refusals(database, case.spec)] == ["index of_one", "view of_two"]
+    refused(database, case.spec)
     newest.drop(database)
 
 

@@ -14,7 +14,7 @@ from runbook.run.wayback import proof
 from runbook.spec import load_spec
 from tests.conftest import Cluster, Database
 from tests.migrating import ATOMIC, ONLINE, catalog_of, migrate, migrate_online
-from tests.run.online.test_online_faults import Death, Killed
+from tests.run.faults import Fault, Killed
 from tests.run.test_atomic import unchanged
 from tests.run.wayback.rolling_back import hand_set_of, roll_back
 from tests.state import database_state, logical_state
@@ -37,16 +37,16 @@ def killed_at(places: Iterable[int], database: Database) -> int:
     return how often it was."""
     applied = database_state_of(database)
     for killed, place in enumerate(places):
-        death = Death(place)
+        fault = Fault(place)
         try:
-            roll_back(database, connect=lambda death=death: death.connect(database))
+            roll_back(database, connect=lambda fault=fault: fault.connect(database))
         except Killed:
             if database.value("SELECT count(*) FROM runbook.rollback"):
                 return killed  # after its commit
         else:
             return killed
         finally:
-            death.bury(database)
+            fault.bury(database)
         assert database_state_of(database) == applied, place
     raise AssertionError
 

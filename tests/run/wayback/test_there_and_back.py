@@ -7,15 +7,13 @@ import pytest
 
 from runbook.plan import build_plan
 from runbook.spec import load_spec
+from tests.cases import RENAMED
 from tests.conftest import MAJORS, Cluster, Database, cluster_of
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, migrate_online
 from tests.operations.test_specs import TICKETS, spec_of
-from tests.run.online.test_online import RENAMED, SPECS
-from tests.run.online.test_partitions import MADE
 from tests.run.wayback.rolling_back import roll_back
 from tests.state import logical_state
 
-CASES = {**SPECS, "partitioned": (RENAMED, MADE)}
 SAME = "every row is as it was before the migration"
 
 STRANGE = '日本 "t" ' + "x" * 52
@@ -61,22 +59,6 @@ def test_once_more_after_two_rollbacks(sample: Database) -> None:
         roll_back(sample)
     apply("atomic", sample, load_spec("llamalog"))
     assert [one.id for one in check(sample).values() if not one.passed] == []
-
-
-@pytest.mark.parametrize("way", ["atomic", "online"])
-@pytest.mark.parametrize("name", [name for name in CASES if name != "llamalog"])
-def test_every_kind_of_migration_there_and_back(name: str, way: str, cluster: Cluster) -> None:
-    text, made = CASES[name]
-    spec, database = spec_of(str(text)), cluster.make()
-    database.execute(*made)
-    before = logical_state(database)
-    after = there_and_back(way, database, spec, view=name in {"only rename", "partitioned"})
-    if name == "extended type":  # a label that was added stays
-        labels = database.value("SELECT array_agg(enumlabel::text) FROM pg_enum")
-        assert set(labels) == {"low", "high", "urgent"}
-    else:
-        assert after == before
-    cluster.drop(database)
 
 
 @pytest.mark.parametrize("way", ["atomic", "online"])
