@@ -151,18 +151,35 @@ def test_another_run_on_the_table_is_waited_for_and_not_disturbed(
             roll_back(sample_newest)
 
 
-def test_what_comes_between_looking_and_locking_is_seen_under_the_lock(
-    sample_newest: Database,
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("CREATE VIEW early AS SELECT category FROM llama_logs", "view early"),
+        ("ALTER TABLE llama_logs RENAME TO logs", "is logs now"),
+        (
+            "ALTER TABLE llama_logs RENAME TO logs; CREATE TABLE llama_logs (LIKE logs)",
+            "another one, with OID",
+        ),
+        ("CREATE TABLE child () INHERITS (llama_logs)", "inherit"),
+    ],
+)
+def test_what_comes_between_looking_and_locking_is_seen(
+    change: str, said: str, sample_newest: Database
 ) -> None:
     migrate(sample_newest)
-    with pytest.raises(BlockedError, match=r"come between.*view early"):
-        roll_back(
-            sample_newest,
-            between=lambda: sample_newest.execute(
-                "CREATE VIEW early AS SELECT category FROM llama_logs"
-            ),
-        )
+    with pytest.raises(BlockedError, match=f"come between.*{said}"):
+        roll_back(sample_newest, between=lambda: sample_newest.execute(change))
     assert sample_newest.value("SELECT count(*) FROM runbook.rollback") == 0
+
+
+def test_two_rollbacks_of_the_same_run(sample_newest: Database) -> None:
+    """The second has looked before the first was done."""
+    before = logical_state(sample_newest)
+    migrate(sample_newest)
+    with pytest.raises(BlockedError, match="come between"):
+        roll_back(sample_newest, between=lambda: roll_back(sample_newest))
+    assert logical_state(sample_newest) == before
+    assert sample_newest.value("SELECT count(*) FROM runbook.rollback") == 1
 
 
 # -- labels -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from runbook import sql
+from runbook.catalog import read_table_named
 from runbook.errors import BlockedError, RolledBack, RunbookError
 from runbook.facts import Recorded, Table
 from runbook.plan import Plan, blockers
@@ -117,7 +118,9 @@ class Undo:
         opening = [one for one in back if one.role is not Role.CHANGE]
         counting = hand_set_statement(self.plan)
         quick = self.before.rows * HAND_SET_US / 1000 <= self.lock_budget_ms
-        with self.connect() as connection:
+        with self.connect() as connection, connection.transaction():
+            # The first lock would find out, too, but could not say what it is.
+            self._judge(connection)
             served = serving(connection, self.plan, self.table.oid)
         if any(dropped(one).kind == "VIEW" for one in served):
             opening = [self._with_view(one) if one.role is Role.LOCK else one for one in opening]
@@ -143,7 +146,8 @@ class Undo:
 
     def _judge(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse where something has come between since it was looked at."""
-        found = blockers(obstacles(connection, self.recorded, self.plan, self.table))
+        table = read_table_named(connection, self.plan.schema, self.plan.table_after)
+        found = blockers(obstacles(connection, self.recorded, self.plan, table))
         if found:
             raise _came_between(found[0])
 
@@ -193,7 +197,7 @@ class Undo:
                 raise RolledBack(what_failed(error), _UNDONE) from error
 
 
-_UNDONE = "Nothing was taken back: the migration is applied as before. Run again."
+_UNDONE = "Nothing was taken back: the database is as it was. Run again."
 
 
 def _came_between(finding: Finding) -> BlockedError:
