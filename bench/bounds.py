@@ -11,6 +11,8 @@ FROM_ROWS = 1_000_000
 
 LEAST_TIME_RATIO = 8.0
 MOST_HEAP_GROWTH = 0.10
+MOST_PROOF_SHARE = 0.40
+"""Atomic only: how much of the database work both fingerprints may be."""
 LEAST_LOCK_RATIO = 500.0
 """Online only; atomic, the lock is held as long as the work lasts."""
 MOST_TRANSACTION_MS = 250.0
@@ -35,6 +37,8 @@ def of_contest(plan: Measured, runbook: Measured, way: Way) -> Iterator[Bound]:
     yield _at_least("time ratio", plan.database_s / runbook.database_s, LEAST_TIME_RATIO)
     if way.mode == "online":
         yield _at_least("lock ratio", plan.locked_s / runbook.locked_s, LEAST_LOCK_RATIO)
+    if runbook.proof_s:
+        yield _at_most("proof's part (%)", 100 * runbook.proof_share, 100 * MOST_PROOF_SHARE)
     if not runbook.application:
         growth = runbook.heap_growth
         yield Bound(

@@ -34,7 +34,7 @@ class Measured:
     """The database's part: without the client's start and imports."""
     proof_s: float
     """What of it were the scans for the proof, which the plan's SQL does without; 0 online, where
-    each batch proves itself."""
+    each batch proves itself and the whole table is counted beside the backfill."""
     locked_s: float
     """The longest that a lock could block the application."""
     wal_bytes: int
@@ -53,6 +53,11 @@ class Measured:
     def unproved_s(self) -> float:
         """The database's part without the proof: what both contestants do."""
         return self.database_s - self.proof_s
+
+    @property
+    def proof_share(self) -> float:
+        """The proof's part of the database work."""
+        return self.proof_s / self.database_s
 
     @property
     def heap_growth(self) -> float:
@@ -171,7 +176,7 @@ def _told_by_worker(ended: _Ended) -> _Told:
         proof_s=sum(
             one["duration_ms"] / 1000
             for one in profile["statements"]
-            if one["title"].startswith("Count and fingerprint")
+            if one["phase"] == "atomic" and one["role"].startswith("tally")
         ),
         profile=profile,
     )

@@ -25,6 +25,7 @@ def comparison(plan: Measured, runbook: Measured) -> str:
         ("", "plan's SQL", "runbook", "ratio"),
         faster("database work", lambda one: one.database_s),
         faster("  without the proof", lambda one: one.unproved_s),
+        line("  the proof's part", lambda one: f"{one.proof_share:.0%}"),
         faster("time, whole process", lambda one: one.seconds),
         faster("longest lock", lambda one: one.locked_s, "shorter"),
         line("WAL", lambda one: mb(one.wal_bytes), wal),
@@ -38,7 +39,7 @@ def comparison(plan: Measured, runbook: Measured) -> str:
         line("client's CPU time", lambda one: _s(one.client_cpu_s)),
     ]
     if not runbook.proof_s:  # online: a part of every batch, and not to be told from it
-        del lines[2]
+        del lines[2:4]
     return "\n".join(_aligned(lines))
 
 
