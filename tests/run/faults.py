@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from tests.conftest import Database
 
@@ -31,7 +32,7 @@ class Fault:
             is_struck = self.count == self.at
             if self.way == "killed" and self.count >= self.at:
                 raise Killed
-        if is_struck and self.way == "refused":
+        if is_struck and self.way == "refused" and connection.asks:
             return psycopg.Connection.execute(connection, "SELECT 1 / 0")
         if is_struck:
             with psycopg.connect(connection.info.dsn, autocommit=True) as other:
@@ -64,12 +65,21 @@ class Mortal(psycopg.Connection[Any]):
     """A connection whose every statement may be its last."""
 
     fault: Fault
+    asks = True
+    """Whether the server is asked: without a transaction it is not, where that is ended."""
 
     def execute(self, *arguments: Any, **more: Any) -> Any:
         return self.fault.step(self, lambda: super(Mortal, self).execute(*arguments, **more))
 
     def commit(self) -> None:
-        self.fault.step(self, super().commit)
+        self._end(super().commit)
 
     def rollback(self) -> None:
-        self.fault.step(self, super().rollback)
+        self._end(super().rollback)
+
+    def _end(self, do: Callable[[], None]) -> None:
+        self.asks = self.info.transaction_status is not TransactionStatus.IDLE
+        try:
+            self.fault.step(self, do)
+        finally:
+            self.asks = True
