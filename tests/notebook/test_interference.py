@@ -42,11 +42,16 @@ shutil.rmtree("reports")
 pathlib.Path("reports").write_text("in the way")
 """
 
-CELLS = [
-    pytest.param(cell, marks=() if cell in {"apply", "checks"} else pytest.mark.soak)
-    for cell in ("parameters", "target", "findings", "plan", "apply", "counts", "checks")
-]
-"""The cells before which a blow falls; `make soak` takes all of them."""
+CELLS = ("parameters", "target", "findings", "plan", "apply", "counts", "checks")
+"""The cells before which a blow falls."""
+
+
+def before_cells(*kept: str) -> pytest.MarkDecorator:
+    """Return the test's parameters: these cells in every suite, the others in `make soak`."""
+    soak = pytest.mark.soak
+    cells = [pytest.param(cell, marks=() if cell in kept else soak) for cell in CELLS]
+    return pytest.mark.parametrize("cell", cells)
+
 
 AT_STATEMENT = """
 def strike(text, tell=run._tell, told=[]):
@@ -192,7 +197,7 @@ def assert_told(folder: Path) -> None:
     assert read(folder / "out.ipynb").metadata.papermill.exception is True
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@before_cells("apply", "checks")
 def test_the_kernel_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, KERNEL, tmp_path / "struck.ipynb")
@@ -203,7 +208,7 @@ def test_the_kernel_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     assert "kernel" in path.read_text("utf-8").lower()
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@before_cells("apply")
 def test_papermill_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, PAPERMILL, tmp_path / "struck.ipynb")
@@ -212,7 +217,7 @@ def test_papermill_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("reports/*/manifest.json"))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@before_cells("apply", "checks")
 def test_postgresql_is_killed(cell: str, conninfo: str, server: Server, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, kill_server(server), tmp_path / "struck.ipynb")
@@ -253,7 +258,7 @@ def restarting(server: Server) -> Iterator[None]:
             pass
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@before_cells("checks")
 def test_the_archive_is_taken_away(cell: str, conninfo: str, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, TAKE_AWAY, tmp_path / "struck.ipynb")
@@ -279,7 +284,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@before_cells("apply")
 def test_the_disk_of_the_archive_is_full(
     cell: str, conninfo: str, small_disk: Path, tmp_path: Path
 ) -> None:

@@ -116,7 +116,7 @@ def drive(cluster: Cluster, name: str, mode: Mode, *, every: int, first: int, sh
     cluster.drop(harness.database)
 
 
-EVERY = {"atomic": 4, "online": 40}
+EVERY = {"atomic": 8, "online": 80}
 """Of so many statements one is struck in the suite."""
 
 

@@ -212,7 +212,7 @@ def test_the_script_proves_as_the_run_does(proof: Proof, things: Database, tmp_p
     psql(things, script(spec, plan, table), tmp_path)
     recorded = things.value("SELECT to_jsonb(l) FROM runbook.ledger l")
     things.execute("ALTER TABLE things DROP category", "DROP TYPE thing_kind")
-    things.execute("DROP TABLE runbook.ledger")
+    things.execute("DROP SCHEMA runbook CASCADE")
     again = migrate(things, spec, plan=plan)
     assert recorded["algorithm"] == again.proof.algorithm
     assert recorded["fingerprint"] == again.proof.fingerprint_after
