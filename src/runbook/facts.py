@@ -343,6 +343,20 @@ class Unfinished:
         return self.worked_ms / done * (self.blocks - done) / 1000 if done else None
 
 
+@dataclass(frozen=True)
+class Written:
+    """What the server has counted of the writes to a table, or to its partitions."""
+
+    rows: int | None
+    """How many rows were ever written; None where it does not count."""
+    tables: list[int]
+    """The tables that they were counted of."""
+
+    def content(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"rows": self.rows, "tables": self.tables}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
     """Everything that the plan is made from; reading it changed nothing."""
@@ -363,3 +377,5 @@ class Catalog:
     """The newest ledger entry of this migration whose table still exists."""
     unfinished: Unfinished | None = None
     """An online run on this table that has not ended."""
+    written: Written | None = None
+    """What was written to the table so far."""

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
 from runbook.catalog.ledger import is_foreign, read_applied, read_unfinished
+from runbook.catalog.written import written
 from runbook.errors import RefusedError
 from runbook.facts import (
     Catalog,
@@ -58,6 +59,7 @@ def read_catalog(
             ledger_is_foreign=is_foreign(connection, ledger_schema),
             applied=read_applied(connection, ledger_schema, spec),
             unfinished=read_unfinished(connection, ledger_schema, spec),
+            written=written(connection, table.oid) if table else None,
         )
 
 

@@ -3,8 +3,9 @@
 import psycopg
 
 from runbook.catalog import read_table_named, snapshot
+from runbook.catalog.written import written
 from runbook.errors import ChecksFailed, RefusedError
-from runbook.facts import Recorded, Table
+from runbook.facts import Recorded, Table, Written
 from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run
 from runbook.notebook.stopped_run import catalog_check
@@ -28,7 +29,6 @@ from runbook.run.wayback import (
     staying,
     tally,
 )
-from runbook.run.written import Written, written
 from runbook.settings import for_reading
 from runbook.vocabulary import Finding, Role
 

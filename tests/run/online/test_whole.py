@@ -7,8 +7,9 @@ import pytest
 
 from runbook.errors import Stopped
 from runbook.plan import build_plan
-from runbook.run.online import AppliedOnline, whole
+from runbook.run.online import AppliedOnline, Journal, whole
 from runbook.spec import load_spec
+from runbook.vocabulary import Phase, Role
 from tests.conftest import Database
 from tests.migrating import ONLINE, catalog_of, migrate_online, stop_online, take_back
 from tests.state import logical_state
@@ -53,6 +54,33 @@ def test_a_table_that_nobody_writes_to_is_proved_whole(proof: str, sample: Datab
 def test_where_others_wrote_it_is_not_claimed(sample: Database) -> None:
     applied = migrate_online(sample, tell=at_index(lambda: sample.execute(ONE_ROW)))
     assert_by_batches(applied, "1 more rows were written meanwhile")
+
+
+def test_where_others_write_when_it_begins_it_is_not_counted(sample_newest: Database) -> None:
+    catalog = catalog_of(sample_newest)
+    sample_newest.execute(ONE_ROW)
+    journal = Journal()
+    assert_by_batches(
+        migrate_online(sample_newest, catalog=catalog, journal=journal), whole.AT_WORK
+    )
+    assert "tally-before" not in {one.role for one in journal.executed}
+
+
+def test_the_count_ends_as_soon_as_others_are_seen_to_write(sample_newest: Database) -> None:
+    plan = build_plan(SPEC, catalog_of(sample_newest), ONLINE)
+    slowly = tuple(
+        replace(one, sql=f"SELECT NULL, 0, 0, 0 FROM pg_sleep(600) -- {one.sql!r}")
+        if (one.phase, one.role) == (Phase.BACKFILL, Role.TALLY_BEFORE)
+        else one
+        for one in plan.statements
+    )
+
+    def tell(phase: str, text: str, share: float) -> None:
+        if text.startswith("the whole table is counted"):
+            sample_newest.execute(ONE_ROW)
+
+    plan = replace(plan, statements=slowly)
+    assert_by_batches(migrate_online(sample_newest, plan=plan, tell=tell), whole.AT_WORK)
 
 
 def assert_by_batches(applied: AppliedOnline, why: str) -> None:

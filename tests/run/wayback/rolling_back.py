@@ -6,6 +6,7 @@ from typing import Any
 
 from runbook.catalog import read_table_named, snapshot
 from runbook.catalog.ledger import read_recorded
+from runbook.catalog.written import written
 from runbook.plan import blockers
 from runbook.run.drift import Differences, differences
 from runbook.run.online import Journal
@@ -20,7 +21,6 @@ from runbook.run.wayback import (
     recorded_plan,
     tally,
 )
-from runbook.run.written import written
 from runbook.settings import for_reading
 from runbook.spec import Spec, load_spec
 from runbook.vocabulary import Finding, Role

@@ -10,6 +10,7 @@ import psycopg
 
 from runbook import sql
 from runbook.catalog.ledger import read_unfinished
+from runbook.catalog.written import written
 from runbook.database import require_utf8
 from runbook.errors import (
     ChecksFailed,
@@ -38,7 +39,6 @@ from runbook.run.online.whole import Whole
 from runbook.run.recorded import is_recorded
 from runbook.run.rollback import committed_before, what_failed
 from runbook.run.tally import Proof
-from runbook.run.written import written
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, State, Statement
 
@@ -139,7 +139,7 @@ class _OnlineRun:
         ):
             require_utf8(watcher)
             watch = Watch(watcher, guard_pid, self._pace, self.journal)
-            at_start = written(watcher, self.table.oid)
+            at_start = self.catalog.written or written(watcher, self.table.oid)
             if not self._is_resumed(watcher):
                 self._expand(watch)
             with self._in(Phase.BACKFILL):

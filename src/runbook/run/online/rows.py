@@ -51,7 +51,7 @@ class Rows:
             journal=self.watch.journal,
             pace=self.watch.pace,
             watch=self.watch,
-            tell=lambda text, share: self.tell(Phase.BACKFILL, text, share),
+            tell=self._tell,
             blocks=0,
         )
 
@@ -85,8 +85,13 @@ class Rows:
                 raise
             self.watch.over([counted], lambda _: self._tell_counting())
 
+    def _tell(self, text: str, share: float) -> None:
+        """Tell how far the backfill is, once a second."""
+        self.whole.look()
+        self.tell(Phase.BACKFILL, text, share)
+
     def _tell_counting(self) -> None:
-        self.tell(Phase.BACKFILL, "the whole table is counted, as it was before", 1.0)
+        self._tell("the whole table is counted, as it was before", 1.0)
 
     def sweep(self) -> Swept:
         """Count the rows; work on those that batches left out because somebody had locked them, or

@@ -9,21 +9,22 @@ the report says that.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psycopg
 
 from runbook.catalog import snapshot
+from runbook.catalog.written import SETTLING_S, written
 from runbook.errors import Stopped
-from runbook.facts import Unfinished
+from runbook.facts import Unfinished, Written
 from runbook.plan import progress
 from runbook.run.course import Course
 from runbook.run.digest import TAKING, Digests
 from runbook.run.online.desk import Desk
-from runbook.run.online.watch import Watch
+from runbook.run.online.watch import CANCEL_S, Watch
 from runbook.run.tally import WHOLE, Proof, Tally, prove
-from runbook.run.written import SETTLING_S, Written, written
 from runbook.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
 
@@ -48,6 +49,8 @@ class Whole:
     why_not: str = ""
     """Why the whole table cannot be compared, in words; '' while it can."""
     _statements: tuple[Statement, ...] = field(init=False)
+    _counting: tuple[psycopg.Connection[Any], Written] | None = None
+    """While the table is counted: by what session, and what was written before."""
 
     def __post_init__(self) -> None:
         statements = self.desk.statements(Phase.BACKFILL)
@@ -72,14 +75,29 @@ class Whole:
         try:
             with self.desk.connect() as connection, self.watch.worker(connection):
                 known = written(connection, self.desk.table.oid)
+                self._counting = connection, known
                 content = known.content() | self._taken(connection, Role.TALLY_BEFORE)
             self.desk.execute(
                 progress.note_whole(self.desk.ledger_schema, self.desk.run_id, content)
             )
         except psycopg.Error as error:
-            self.why_not = f"it could not be counted ({error.sqlstate or 'connection lost'})"
+            failed = f"it could not be counted ({error.sqlstate or 'connection lost'})"
+            self.why_not = self.why_not or failed
         finally:
+            self._counting = None
             self.is_fixed.set()
+
+    def look(self) -> None:
+        """End the counting as soon as others are seen to write: it would say nothing."""
+        if (counting := self._counting) is None or self.why_not:
+            return
+        connection, known = counting
+        ours = self.desk.so_far(self.watch.connection).rows
+        others = self._others(known.content(), ours)
+        if others is None or others > 0:
+            self.why_not = AT_WORK
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_S)
 
     def _taken(
         self,

@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 
 from runbook.catalog import snapshot
-from runbook.facts import LedgerEntry
+from runbook.catalog.written import SETTLING_S, written
+from runbook.facts import LedgerEntry, Written
 from runbook.plan import Plan
 from runbook.run.course import Course
 from runbook.run.online.journal import Journal
 from runbook.run.tally import Tally
-from runbook.run.written import SETTLING_S, Written, written
 from runbook.settings import for_reading
 from runbook.vocabulary import Phase, Role
 

@@ -1,27 +1,14 @@
 """How many rows of a table anybody wrote, as far as the server has counted (docs, 28.2.26)."""
 
-from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
 
+from runbook.facts import Written
+
 SETTLING_S = 12.0
 """How long a session may keep its counts to itself: 10 s when idle (PGSTAT_IDLE_INTERVAL in
 PostgreSQL's source), and a little more."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """What the server has counted of the writes to a table, or to its partitions."""
-
-    rows: int | None
-    """How many rows were ever written; None where it does not count."""
-    tables: list[int]
-    """The tables that they were counted of."""
-
-    def content(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {"rows": self.rows, "tables": self.tables}
 
 
 def written(connection: psycopg.Connection[Any], table_oid: int) -> Written:
