@@ -57,8 +57,8 @@ def assert_resumed(stopped: dict[str, Any], database: Database, folder: Path) ->
 @pytest.mark.parametrize(
     ("command", "number"),
     [
-        ("runbook", signal.SIGINT),
         ("papermill", signal.SIGTERM),
+        pytest.param("runbook", signal.SIGINT, marks=pytest.mark.soak),
         pytest.param("runbook", signal.SIGTERM, marks=pytest.mark.soak),
         pytest.param("papermill", signal.SIGINT, marks=pytest.mark.soak),
         pytest.param("papermill", signal.SIGHUP, marks=pytest.mark.soak),
@@ -98,7 +98,7 @@ def test_a_signal_stops_the_run_which_is_resumed(
     ("command", "phase"),
     [
         ("runbook", "backfill"),
-        ("papermill", "index"),
+        pytest.param("papermill", "index", marks=pytest.mark.soak),
         pytest.param("runbook", "cutover", marks=pytest.mark.soak),
         pytest.param("papermill", "cutover", marks=pytest.mark.soak),
     ],

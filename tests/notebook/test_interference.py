@@ -356,7 +356,7 @@ run._tell = strike
 MOMENTS = [f"{phase}: begins" for phase in ("prepare", "expand", "backfill", "index", "cutover")]
 MOMENTS.append("cutover: done")
 
-ONLINE = {("kernel", 2), ("kernel", 5), ("papermill", 3), ("postgresql", 4)}
+ONLINE = {("kernel", 5), ("postgresql", 4)}
 """Blows and moments of an online run that every suite takes."""
 
 

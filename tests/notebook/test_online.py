@@ -180,7 +180,7 @@ def assert_taken_back(content: dict[str, Any], run_id: str) -> None:
     assert phases == {"expand", "rollback"} and content["plan"]["mode"] == "online"
 
 
-@pytest.mark.parametrize("phase", ["backfill", "cutover"])
+@pytest.mark.parametrize("phase", ["backfill", pytest.param("cutover", marks=pytest.mark.soak)])
 def test_the_command_takes_a_stopped_run_back(phase: str, sample_newest: Database) -> None:
     before = logical_state(sample_newest)
     run_id = stop_online(sample_newest, phase)

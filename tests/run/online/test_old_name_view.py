@@ -305,7 +305,10 @@ def test_a_trigger_that_somebody_dropped_is_no_hindrance(sample_newest: Database
     "body",
     [
         "LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) FROM Enrichment_LOGS); END $$",
-        "LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM enrichment_logs; END",
+        pytest.param(
+            "LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM enrichment_logs; END",
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_a_view_that_a_function_names_is_in_use(body: str, sample_newest: Database) -> None:
@@ -344,7 +347,7 @@ def test_a_view_that_cannot_be_locked_stays(sample_newest: Database) -> None:
     assert "nightly report" in content["message"] and sample_newest.value(LEFT) == before
 
 
-@pytest.mark.parametrize("way", [migrate, migrate_online])
+@pytest.mark.parametrize("way", [migrate, pytest.param(migrate_online, marks=pytest.mark.soak)])
 def test_a_run_that_left_no_view_is_refused(way: Way, sample_newest: Database) -> None:
     way(sample_newest)
     code, content, bundle = told("contract", sample_newest, *HASTE)
