@@ -127,6 +127,11 @@ def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Clu
     return cluster_of(clusters, request.param)
 
 
+NEWEST = [
+    pytest.param(major, marks=() if major == MAJORS[-1] else pytest.mark.soak) for major in MAJORS
+]
+"""The versions for what is many: the newest, the others in the soak."""
+
 OUTERMOST = [
     pytest.param(major, marks=() if major in {MAJORS[0], MAJORS[-1]} else pytest.mark.soak)
     for major in MAJORS

@@ -2,16 +2,10 @@
 
 import pytest
 
-from tests.conftest import MAJORS, Cluster, cluster_of
+from tests.conftest import NEWEST, Cluster, cluster_of
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(major, marks=() if major == MAJORS[-1] else pytest.mark.soak)
-        for major in MAJORS
-    ],
-    ids=lambda major: f"pg{major}",
-)
+@pytest.fixture(params=NEWEST, ids=lambda major: f"pg{major}")
 def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
     """A server of each version that counts here."""
     return cluster_of(clusters, request.param)
