@@ -73,6 +73,10 @@ class Role(StrEnum):
     """Before a rollback: counts the rows whose label is not the rules', which it would lose."""
 
 
+_AT_ONCE = (Role.SETTING, Role.LOCK, Role.CHANGE, Role.SAVEPOINT)
+"""Roles of statements that read no row, unless the statement says otherwise."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Made:
     """Something that a statement makes, or gives another name."""
@@ -108,6 +112,13 @@ class Statement:
     """Of a concurrent statement: what removes a leftover of it."""
     made: Made | None = None
     """What its undo drops, or gives its name of before."""
+    per_row: bool = False
+    """Of a change: whether its time grows with the rows. The plan's hash leaves it out."""
+
+    @property
+    def grows(self) -> bool:
+        """Whether its time grows with the table's rows, so that a sample's is no measure of it."""
+        return self.per_row or self.role not in _AT_ONCE
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:

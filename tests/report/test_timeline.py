@@ -223,6 +223,7 @@ def executed(statement: Statement, ms: float) -> Executed:
         held_ms=0.0,
         duration_ms=float(ms),
         rows=None,
+        grows=False,
     )
 
 

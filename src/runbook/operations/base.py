@@ -115,6 +115,7 @@ class Scope:
         state: str | None = None,
         cleanup: str | None = None,
         made: Made | None = None,
+        per_row: bool = False,
     ) -> Statement:
         """Return a statement with this run's lock timeout."""
         return Statement(
@@ -129,6 +130,7 @@ class Scope:
             state=state,
             cleanup=cleanup,
             made=made,
+            per_row=per_row,
         )
 
     def renamed(self, name: str) -> Self:

@@ -243,6 +243,7 @@ class Classify(Operation):
                 ),
                 f"Classify the rows that are not {label}",
                 lock=Lock.ROW_EXCLUSIVE,
+                per_row=True,
             )
             yield self._drop_default(scope, Phase.ATOMIC)
         if scope.old_name_view:
@@ -295,6 +296,7 @@ class Classify(Operation):
             ),
             "Classify every row in one rewrite of the table",
             lock=Lock.ACCESS_EXCLUSIVE,
+            per_row=True,
         )
 
     def _type(self, scope: Scope) -> sql.Composable:

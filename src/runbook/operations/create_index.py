@@ -84,6 +84,7 @@ class CreateIndex(Operation):
             lock=Lock.SHARE,
             undo=sql.render("DROP INDEX {index}", index=sql.name(scope.schema, self.name)),
             made=Made(kind="index", name=self.name),
+            per_row=True,
         )
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:

@@ -13,6 +13,9 @@ Mode = Literal["auto", "atomic", "online"]
 HASH_FORMAT = 1
 """Part of what is hashed; raised whenever the same plan would hash differently."""
 
+UNHASHED = ("title", "per_row")
+"""What is said about a statement, and changes nothing that it does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -88,7 +91,7 @@ def sha256_of(plan: Mapping[str, Any]) -> str:
         "format": HASH_FORMAT,
         **{name: plan[name] for name in named},
         "statements": [
-            {key: val for key, val in statement.items() if key != "title"}
+            {key: val for key, val in statement.items() if key not in UNHASHED}
             for statement in plan["statements"]
         ],
     }

@@ -29,6 +29,8 @@ class Executed:
     """How long its lock was held: until the transaction ended."""
     duration_ms: float
     rows: int | None
+    grows: bool
+    """Whether its time grows with the table's rows."""
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Course:
             held_ms=0.0,
             duration_ms=milliseconds(ended - started),
             rows=_changed_rows(cursor),
+            grows=statement.grows,
         )
         self._executed.append((executed, ended if locking else started))
         return cursor

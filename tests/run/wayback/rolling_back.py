@@ -4,26 +4,15 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from runbook.catalog import read_table_named, snapshot
+import psycopg
+
 from runbook.catalog.ledger import read_recorded
-from runbook.catalog.written import written
 from runbook.plan import blockers
-from runbook.run.drift import Differences, differences
+from runbook.run.drift import Differences
 from runbook.run.online import Journal
-from runbook.run.wayback import (
-    Comparison,
-    HandSet,
-    Undo,
-    Undone,
-    compare_tallies,
-    obstacles,
-    read_hand_set,
-    recorded_plan,
-    tally,
-)
-from runbook.settings import for_reading
+from runbook.run.wayback import Comparison, HandSet, TakingBack, Undone
 from runbook.spec import Spec, load_spec
-from runbook.vocabulary import Finding, Role
+from runbook.vocabulary import Finding
 from tests.conftest import Database
 
 
@@ -37,59 +26,41 @@ class RolledBackRun:
 
 
 def refusals(database: Database, spec: Spec | None = None) -> tuple[Finding, ...]:
-    """Return what speaks against taking the run back."""
+    """Return what speaks against taking the run back, hand-set labels apart."""
     with database.connect() as connection:
-        recorded = read_recorded(connection, "runbook", spec or load_spec("llamalog"))
-        assert recorded is not None
-        plan = recorded_plan(recorded)
-        with snapshot(connection):
-            table = read_table_named(connection, plan.schema, plan.table_after)
-            return blockers(obstacles(connection, recorded, plan, table))
+        found = blockers(_way(connection, spec).examine(connection))
+    return tuple(one for one in found if one.code != "categories-set-by-hand")
 
 
 def hand_set_of(database: Database, spec: Spec | None = None) -> HandSet:
     """Return the labels that the rules do not give."""
     with database.connect() as connection:
-        recorded = read_recorded(connection, "runbook", spec or load_spec("llamalog"))
-        assert recorded is not None
-        plan = recorded_plan(recorded)
-        with snapshot(connection):
-            connection.execute(for_reading(plan.schema).encode())
-            found = read_hand_set(connection, plan)
-    assert found is not None
-    return found
+        way = _way(connection, spec)
+        way.examine(connection)
+    assert way.hand_set is not None
+    return way.hand_set
 
 
 def roll_back(database: Database, spec: Spec | None = None, **more: Any) -> RolledBackRun:
     """Take the run back, and compare; `connect`, `discard`, `lock_budget_ms` and what is called
     `between` the counting and the transaction may be given."""
     journal = Journal()
+    called = {name: more.pop(name, lambda: None) for name in ("between", "after")}
+    connect = more.pop("connect", database.connect)
     with database.connect() as connection:
-        recorded = read_recorded(connection, "runbook", spec or load_spec("llamalog"))
-        assert recorded is not None and recorded.taken_back_at is None
-        plan = recorded_plan(recorded)
-        with connection.transaction():
-            table = read_table_named(connection, plan.schema, plan.table_after)
-        assert table is not None
-        counted = written(connection, table.oid)
-        before = tally(connection, plan, Role.TALLY_BEFORE, journal)
-        more.pop("between", lambda: None)()
-        undone = Undo(
-            connect=more.pop("connect", database.connect),
-            recorded=recorded,
-            plan=plan,
-            table=table,
-            rollback_id=uuid.uuid4(),
-            before=before,
-            discarded=0,
-            discard=more.pop("discard", False),
-            lock_budget_ms=more.pop("lock_budget_ms", 1000),
-            wait_ms=300,
-            max_wait_ms=more.pop("max_wait_ms", 2000),
-            journal=journal,
-        ).run()
-        more.pop("after", lambda: None)()
-        assert not more
-        after = tally(connection, plan, Role.TALLY_AFTER, journal)
-        rows = compare_tallies(connection, recorded.entry, before, after, counted)
-        return RolledBackRun(undone=undone, rows=rows, catalog=differences(connection, plan))
+        way = _way(connection, spec, **{"max_wait_ms": 2000, **more})
+        assert way.recorded.taken_back_at is None
+        way.examine(connection)
+        way.fingerprint(connection, journal)
+        called["between"]()
+        undone = way.undo(connect, journal)
+        called["after"]()
+        _, rows = way.compare(connection, journal)
+    assert way.catalog is not None
+    return RolledBackRun(undone=undone, rows=rows, catalog=way.catalog)
+
+
+def _way(connection: psycopg.Connection[Any], spec: Spec | None, **more: Any) -> TakingBack:
+    recorded = read_recorded(connection, "runbook", spec or load_spec("llamalog"))
+    assert recorded is not None
+    return TakingBack(recorded=recorded, rollback_id=uuid.uuid4(), wait_ms=300, **more)

@@ -119,6 +119,7 @@ class Backfill:
                 held_ms=did.longest_ms,
                 duration_ms=round(did.busy_ms, 3),
                 rows=did.rows,
+                grows=batch.grows,
             )
             for batch, did in done.items()
         ]
