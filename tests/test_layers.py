@@ -23,6 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("plan",),
     ("run",),
     ("verify",),
+    ("rehearsal",),
     ("parameters", "record"),
     ("report",),
     ("archive",),

@@ -73,6 +73,20 @@ class ReviewParameters(PlanParameters):
     """Parameters of `01_review.ipynb`."""
 
 
+class RehearseParameters(PlanParameters):
+    """Parameters of `07_rehearse.ipynb`."""
+
+    scratch: Literal["database", "schema", "embedded"]
+    rows: Limit
+    max_wait_ms: Milliseconds
+    jobs: Annotated[StrictInt, Field(ge=1, le=64)]
+
+    @property
+    def limits(self) -> Limits:
+        """The pace of an online run on the copy."""
+        return Limits(jobs=self.jobs, max_wait_ms=self.max_wait_ms)
+
+
 class MigrateParameters(PlanParameters):
     """Parameters of `02_migrate.ipynb`."""
 

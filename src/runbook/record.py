@@ -88,6 +88,10 @@ class PlanRecord(BaseModel):
     sha256: str
     mode: str
     approved: str | None
+    estimated_ms: float | None = None
+    """How long all of it was likely to take."""
+    estimated_lock_ms: float | None = None
+    """How long the table's lock was likely to be held."""
 
     @property
     def is_approved(self) -> bool:
@@ -153,6 +157,8 @@ class Record(BaseModel):
     """The longest that a lock could block the application."""
     online: dict[str, Any] | None = None
     """Of an online run: phases, tries for locks, batches over time, pauses, and who was blocked."""
+    rehearsal: dict[str, Any] | None = None
+    """Of a rehearsal: the copy, its legs with their times, and the estimates for all rows."""
     timings: dict[str, float] = {}
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""

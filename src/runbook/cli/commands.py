@@ -14,6 +14,7 @@ from runbook.cli.options import (
     database_reference,
     pace_options,
     plan_options,
+    rehearsal_options,
     report_options,
     target_options,
     waiting_options,
@@ -106,6 +107,30 @@ def _run(step: str, options: dict[str, Any]) -> None:
 def review(**options: Any) -> None:
     """Read the database and report what would happen. Changes nothing."""
     _run("review", options)
+
+
+@main.command()
+@target_options
+@report_options
+@plan_options
+@click.option(
+    "--scratch",
+    type=click.Choice(["database", "schema", "embedded"]),
+    default="database",
+    show_default=True,
+    help="Where the copy is made: on the same server, or on an embedded one.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(0),
+    default=100_000,
+    show_default=True,
+    help="How many rows to copy at most; 0: all.",
+)
+@rehearsal_options
+def rehearse(**options: Any) -> None:
+    """Try the plan on a scratch copy: up, down and up again, each time proved and timed."""
+    _run("rehearse", options)
 
 
 @main.command()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook.errors import RunbookError
-from runbook.report.numbers import duration, share
+from runbook.report.numbers import duration, share, span
 
 if TYPE_CHECKING:
     from runbook.archive.destination import Destination
     from runbook.engine.archiving import Archived
 
-_NAME_WIDTH = 14
+_NAME_WIDTH = 16
 
 NOTEBOOKS = {
     "review": "01_review.ipynb",
@@ -23,6 +23,7 @@ NOTEBOOKS = {
     "verify": "03_verify.ipynb",
     "rollback": "04_rollback.ipynb",
     "contract": "06_contract.ipynb",
+    "rehearse": "07_rehearse.ipynb",
 }
 
 
@@ -143,6 +144,8 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
         yield f"  {label}", f"{rows:>9,}  {share(rows, whole):>6}"
     if record.step == "migrate" and record.plan:
         yield "approved", record.plan.approval
+    if record.rehearsal:
+        yield from _rehearsed(record.rehearsal)
     if record.proof:
         yield "proof", _PROVED[record.proof["passed"]]
     if record.checks:
@@ -161,6 +164,18 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
             yield finding["level"], f"{finding['message']} {finding['remedy']}"
     if archived.bundle:
         yield "report", _nearby(archived.bundle.report)
+
+
+def _rehearsed(rehearsal: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a rehearsal measured, and what that comes to."""
+    rows, total = rehearsal["rows"], rehearsal["of_rows"]
+    yield "copy", f"{rows:,} of {total:,} rows, in {rehearsal['where']}"
+    for leg in rehearsal["legs"]:
+        how = "proved and checked" if leg["passed"] else "FAILED"
+        yield f"  {leg['name']}", f"{duration(leg['ms'])}, lock {duration(leg['locked_ms'])}, {how}"
+    for one in rehearsal.get("estimates", ()):
+        took, locked = span(*one["ms"]), span(*one["locked_ms"])
+        yield f"all rows, {one['name']}", f"{took}, lock {locked} (estimated)"
 
 
 _PROVED = {True: "equal", False: "DIFFERENT", None: "not shown: others wrote meanwhile"}

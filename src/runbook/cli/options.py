@@ -174,6 +174,7 @@ report_options = _with(_REPORT)
 archive_options = _with(_ARCHIVE)
 plan_options = _with(_PLAN)
 pace_options = _with(_PACE)
+rehearsal_options = _with(_PACE[:2])
 waiting_options = _with((_PLAN[1], _MAX_WAIT))
 
 

@@ -7,8 +7,9 @@ refused or failed run says as much as it can.
 
 from runbook.notebook.contraction import Contraction
 from runbook.notebook.migration import Migration
+from runbook.notebook.rehearsal import Rehearsal
 from runbook.notebook.review import Review
 from runbook.notebook.rollback import Rollback
 from runbook.notebook.verification import Verification
 
-__all__ = ["Contraction", "Migration", "Review", "Rollback", "Verification"]
+__all__ = ["Contraction", "Migration", "Rehearsal", "Review", "Rollback", "Verification"]

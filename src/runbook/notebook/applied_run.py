@@ -4,7 +4,6 @@ from runbook.errors import ChecksFailed, RefusedError
 from runbook.facts import Recorded
 from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run
-from runbook.notebook.stopped_run import catalog_check
 from runbook.parameters import RollbackParameters
 from runbook.plan.hand_set import GROUPS
 from runbook.record import Count, CountAfter, Counts, PlanRecord, Stage
@@ -69,7 +68,7 @@ class AppliedRun:
         session.record.proof = rows.content
         catalog = self._way.catalog
         assert catalog is not None
-        session.record.checks = [catalog_check("; ".join(catalog.wrong))]
+        session.record.checks = [vars(catalog.check()).copy()]
         session.show(
             html.facts(
                 {

@@ -1,7 +1,5 @@
 """02_migrate: apply the plan, with counts before and after, the proof and the checks."""
 
-from typing import Any
-
 import psycopg
 
 from runbook.errors import BlockedError, ChecksFailed, Outcome, PlanDiffers, RunbookError
@@ -11,6 +9,7 @@ from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
 from runbook.record import Stage, after_commit
 from runbook.report import html, statements
+from runbook.report.numbers import duration
 from runbook.report.summary import proof_facts
 from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, apply_atomic
@@ -30,7 +29,6 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         super().__init__(namespace)
         self._applied: Applied | AppliedOnline | None = None
         self._counted: Counted | None = None
-        self._progress: Any = None
 
     def make_plan(self) -> None:
         super().make_plan()
@@ -77,7 +75,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 run_id=self.run_id,
                 wait_ms=self.parameters.lock_timeout_ms,
                 max_wait_ms=self.parameters.max_wait_ms,
-                progress=self._tell,
+                progress=self.tell,
                 course=course,
             )
             self.stage = Stage.CHANGED
@@ -99,7 +97,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         def tell(phase: Phase, text: str, share: float) -> None:
             self.record.note_online(None, journal)
             self.tell_progress()
-            self._tell(f"{phase}: {text}")
+            self.tell(f"{phase}: {text}")
 
         try:
             applied = apply_online(
@@ -115,7 +113,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             )
             self.stage = Stage.CHANGED
             self._applied = applied
-            self._tell("cutover: done")
+            self.tell("cutover: done")
         finally:
             self.record.note_online(applied, journal)
             self.tell_progress()
@@ -124,16 +122,6 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         self._counted = count_rows(self.connection, self.spec)
         self.note_rows(self._counted)
         self.record.counts.before = before
-
-    def _tell(self, text: str) -> None:
-        """Say what runs now, in one line that changes: it may take its time."""
-        from IPython.display import display
-
-        line = html.line(text)
-        if self._progress is None:
-            self._progress = display(line, display_id=True)
-        else:
-            self._progress.update(line)
 
     def compare(self) -> None:
         """Show the counts before, as predicted, and after, and the proof."""
@@ -161,6 +149,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                     ],
                 )
             )
+            self._compare_times()
             if proof:
                 self.show(html.facts(proof_facts(proof)))
             if labels:
@@ -168,6 +157,17 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
 
                 total = counts.before.total if counts.before else counts.after.total
                 self.show(category_chart(self.spec.heading, total, labels, counts.after.categories))
+
+    def _compare_times(self) -> None:
+        """Show what was estimated beside what it was."""
+        plan, locked = self.record.plan, self.record.locked_ms
+        if plan is None or plan.estimated_ms is None or plan.estimated_lock_ms is None:
+            return
+        took = self.record.timings["apply"] * 1000
+        rows = [("time", duration(plan.estimated_ms), duration(took))]
+        if locked is not None:
+            rows.append(("longest lock", duration(plan.estimated_lock_ms), duration(locked)))
+        self.show(html.table(["", "estimated", "actual"], rows))
 
     def verify(self) -> None:
         """Ask every check, in a connection of its own after the commit.

@@ -59,7 +59,13 @@ class Planning(Session[P]):
                 else build_plan(self.spec, self.catalog, options)
             )
             self._plan = plan
-            self.record.plan = PlanRecord(sha256=plan.sha256, mode=plan.mode, approved=None)
+            self.record.plan = PlanRecord(
+                sha256=plan.sha256,
+                mode=plan.mode,
+                approved=None,
+                estimated_ms=plan.estimated_ms,
+                estimated_lock_ms=plan.estimated_lock_ms,
+            )
             self.record.plan_sql = script(self.spec, plan, self.catalog.table)
             back = plan.of_phase(Phase.ROLLBACK)
             there = [one for one in plan.statements if one.phase is not Phase.ROLLBACK]

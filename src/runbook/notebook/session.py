@@ -53,6 +53,7 @@ class Session(Generic[P]):
         here. Raises `UsageError` for an unknown or wrong parameter, a bad URL, an unknown spec.
         """
         self._catalog: Catalog | None = None
+        self._progress: Any = None
         self._connection: psycopg.Connection[Any] | None = None
         self._scrubber = _scrubber(namespace)
         self.run_id = uuid.uuid4()
@@ -138,6 +139,16 @@ class Session(Generic[P]):
         from IPython.display import display
 
         display(*things)
+
+    def tell(self, text: str) -> None:
+        """Say what runs now, in one line that changes: it may take its time."""
+        from IPython.display import display
+
+        line = html.line(text)
+        if self._progress is None:
+            self._progress = display(line, display_id=True)
+        else:
+            self._progress.update(line)
 
     def note_findings(self, findings: tuple[Finding, ...]) -> None:
         """Note findings and show them."""

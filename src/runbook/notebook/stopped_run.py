@@ -53,9 +53,9 @@ class StoppedRun:
     def compare(self) -> None:
         """Compare the catalog with the one that was recorded before the run."""
         found = differences(self._session.connection, self._plan)
-        difference = next(iter((*found.wrong, *found.new)), "")
-        self._session.record.checks = [catalog_check(difference)]
-        self._session.show(html.facts({"Difference from before the run": difference or "none"}))
+        check = found.check(strict=True)
+        self._session.record.checks = [vars(check).copy()]
+        self._session.show(html.facts({"Difference from before the run": check.observed}))
 
     def judge(self) -> tuple[str, str]:
         """Return how it ended."""
@@ -76,18 +76,6 @@ class StoppedRun:
             "catalog is as it was before it.",
             "",
         )
-
-
-def catalog_check(difference: str) -> dict[str, object]:
-    """Return the check that the catalog is as it was, as the record has it."""
-    return {
-        "id": "catalog-as-before",
-        "title": "Columns, constraints, indexes, triggers and types are as recorded before the run",
-        "sql": "-- the catalog's facts, as the plan's hash covers them",
-        "expected": "no difference",
-        "observed": difference or "no difference",
-        "passed": not difference,
-    }
 
 
 def _recorded_plan(unfinished: Unfinished) -> Plan:

@@ -18,6 +18,15 @@ def duration(ms: float) -> str:
     return f"{ms / 1000:,.1f} s" if ms < 600_000 else f"{ms / 60_000:,.0f} min"
 
 
+def span(least: float, most: float) -> str:
+    """Return a range of milliseconds; one figure where both read the same."""
+    first, last = duration(least), duration(most)
+    if first == last:
+        return first
+    same_unit = first.rpartition(" ")[2] == last.rpartition(" ")[2]
+    return f"{first.rpartition(' ')[0] if same_unit else first}–{last}"
+
+
 def share(part: int, whole: int) -> str:
     """Return a share in per cent; a few rows among many are never shown as none."""
     if not whole:

@@ -1,6 +1,6 @@
 """What a report says before and after its notebook: the first screen, and the facts of the run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from runbook.errors import Outcome
 from runbook.record import Database, Record
 from runbook.report.html import as_json
-from runbook.report.numbers import duration, share
+from runbook.report.numbers import duration, share, span
 
 _HASH_CHARACTERS = 12
 """How much of a plan's hash is enough to tell two plans apart at a glance."""
@@ -84,7 +84,9 @@ def tiles(record: Record) -> list[Tile]:
     if record.step == "migrate" and record.plan:
         approved = "yes" if record.plan.is_approved else "no"
         found.append(Tile(name="plan approved", amount=approved))
-    if record.locked_ms is not None:
+    if record.rehearsal:
+        found += _rehearsed(record.rehearsal)
+    elif record.locked_ms is not None:
         found.append(
             Tile(name="application blocked", amount=f"≤ {duration(record.blocked_ms)}")
             if record.online
@@ -193,6 +195,15 @@ def _proof(passed: bool | None) -> Tile:
     if passed is None:
         return Tile(name=name, amount="others wrote meanwhile")
     return _judged(name, passed, "equal", "DIFFERENT")
+
+
+def _rehearsed(rehearsal: Mapping[str, Any]) -> Iterator[Tile]:
+    """Yield how much was tried, and what it comes to on the whole table."""
+    rows, total = rehearsal["rows"], rehearsal["of_rows"]
+    yield Tile(name="rows rehearsed", amount=f"{rows:,} of {total:,}")
+    for one in rehearsal.get("estimates", ())[:1]:
+        yield Tile(name="time, all rows", amount=span(*one["ms"]))
+        yield Tile(name="lock, all rows", amount=span(*one["locked_ms"]))
 
 
 def _judged(name: str, good: bool, amount: str, otherwise: str) -> Tile:

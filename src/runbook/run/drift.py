@@ -9,6 +9,7 @@ import psycopg
 from runbook.catalog import read_table, read_table_named, read_types, read_types_named
 from runbook.plan import Plan, plan_facts
 from runbook.spec import Spec
+from runbook.vocabulary import CheckResult
 
 
 def drift(
@@ -56,6 +57,9 @@ def _comparable(facts: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     }
 
 
+AS_BEFORE = "no difference"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Differences:
     """How the catalog differs from the recorded one, a few words each."""
@@ -64,6 +68,20 @@ class Differences:
     """What is gone or altered."""
     new: tuple[str, ...]
     """What came since."""
+
+    def check(self, *, strict: bool = False) -> CheckResult:
+        """Return the check that the catalog is as it was; `strict` where nothing new may be there,
+        either."""
+        found = "; ".join((*self.wrong, *(self.new if strict else ()))) or AS_BEFORE
+        return CheckResult(
+            id="catalog-as-before",
+            title="Columns, constraints, indexes, triggers and types are as recorded before the "
+            "run",
+            sql="-- the catalog's facts, as the plan's hash covers them",
+            expected=AS_BEFORE,
+            observed=found,
+            passed=found == AS_BEFORE,
+        )
 
 
 def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
