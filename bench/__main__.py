@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from bench import bounds, table
+from bench import bounds, rehearsal, table
 from bench.application import ApplicationFailed
 from bench.contest import ContestantFailed, Measured, run_plan_sql, run_runbook
 from bench.database import TEMPLATE, Databases, temporary_server
@@ -31,6 +31,8 @@ def main() -> int:
             setup = Setup(
                 rows=arguments.rows, share=arguments.share, server_version=version, way=way
             )
+            if arguments.rehearse:
+                return rehearsal.compare(databases, setup)
             if arguments.scale:
                 return _scale(databases, setup)
             return _contest(databases, programs, setup)
@@ -59,6 +61,11 @@ def _arguments() -> argparse.Namespace:
         "--scale",
         action="store_true",
         help="only compare the runbook's time and memory at a tenth of ROWS and at ROWS",
+    )
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="only compare a rehearsal's estimate, on a tenth of ROWS, with what ROWS take",
     )
     arguments = parser.parse_args()
     if arguments.rows < 10 or not 0 <= (arguments.share or 0) <= 1:

@@ -6,13 +6,21 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from runbook.cli import main
 from runbook.errors import Outcome
-from runbook.parameters import MigrateParameters, Parameters, RollbackParameters
+from runbook.parameters import (
+    MigrateParameters,
+    Parameters,
+    PlanParameters,
+    RehearseParameters,
+    RollbackParameters,
+)
+from runbook.rehearsal.copy import Place
 from runbook.spec import parse_spec
 from runbook.vocabulary import Phase
 from tests.conftest import Database
@@ -22,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SPECS = (ROOT / "docs" / "specs.md").read_text()
 ONLINE = (ROOT / "docs" / "online.md").read_text()
+REHEARSAL = (ROOT / "docs" / "rehearsal.md").read_text()
 ROLLBACK = (ROOT / "docs" / "rollback.md").read_text()
 PAGES = README + "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
 
@@ -101,10 +110,19 @@ def test_every_setting_of_a_rollback_is_documented_with_its_default() -> None:
     assert found == {name: shown(defaults[name]) for name in own}
 
 
+def test_every_setting_of_a_rehearsal_is_documented_with_its_default() -> None:
+    settings = table(REHEARSAL, "Settings")
+    defaults = main.commands["rehearse"].make_context("rehearse", []).params
+    own = set(RehearseParameters.model_fields) - set(PlanParameters.model_fields)
+    found = {name.strip("`"): cells[0] for name, cells in settings.items() if "`" in name}
+    assert found == {name: shown(defaults[name]) for name in own}
+    places = {name.strip("`").split("`")[0] for name in table(REHEARSAL, "Where the copy is made")}
+    assert set(get_args(Place)) <= places
+
+
 def test_every_reason_to_refuse_a_rollback_is_documented() -> None:
     named = set(re.findall(r"`([a-z-]+)`", " ".join(table(ROLLBACK, "When it refuses"))))
     sources = [*(ROOT / "src/runbook/run/wayback").glob("*.py")]
-    sources.append(ROOT / "src/runbook/notebook/applied_run.py")
     text = "".join(file.read_text() for file in sources)
     assert named == set(re.findall(r'blocker\(\s+"([a-z-]+)"', text))
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from runbook.plan import blockers
 from tests.conftest import Database
+from tests.migrating import findings_of
 from tests.state import database_state
 
 LIMITED = (
@@ -127,7 +129,31 @@ def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
+BY_COMMAND = {
+    "source table missing",
+    "role without the rights",
+    "another plan than the approved one",
+}
+"""Tried by the command in every suite; the others there by the review, in the soak by both."""
+
+
+OF_REVIEW = [one for one in REFUSALS if one.user == "postgres" and not one.arguments]
+
+
+@pytest.mark.parametrize("refusal", OF_REVIEW, ids=lambda refusal: refusal.name)
+def test_the_review_finds_it(refusal: Refusal, sample_newest: Database) -> None:
+    sample_newest.execute(*refusal.sql)
+    found = blockers(findings_of(sample_newest))
+    assert found and refusal.message in found[0].message and found[0].remedy
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(one, id=one.name, marks=() if one.name in BY_COMMAND else pytest.mark.soak)
+        for one in REFUSALS
+    ],
+)
 def test_it_is_refused_before_anything_is_changed(
     refusal: Refusal, sample_newest: Database, tmp_path: Path
 ) -> None:

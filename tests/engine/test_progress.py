@@ -66,7 +66,7 @@ def test_elsewhere_it_is_told_in_plain_lines(
     online = with_cell(
         notebook("migrate"),
         "apply",
-        "import os\nrun._tell('the password is ' + os.environ['PGPASSWORD'])\n"
+        "import os\nrun.tell('the password is ' + os.environ['PGPASSWORD'])\n"
         "run.parameters = run.parameters.model_copy(update={'mode': 'online'})\nrun.make_plan()",
         tmp_path / "online.ipynb",
     )

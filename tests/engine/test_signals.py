@@ -26,10 +26,10 @@ from tests.state import database_state
     ("command", "number"),
     [
         ("runbook", signal.SIGINT),
-        ("runbook", signal.SIGTERM),
-        ("papermill", signal.SIGINT),
+        pytest.param("runbook", signal.SIGTERM, marks=pytest.mark.soak),
+        pytest.param("papermill", signal.SIGINT, marks=pytest.mark.soak),
         ("papermill", signal.SIGTERM),
-        ("papermill", signal.SIGHUP),
+        pytest.param("papermill", signal.SIGHUP, marks=pytest.mark.soak),
     ],
     ids=lambda value: getattr(value, "name", value),
 )

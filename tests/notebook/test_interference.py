@@ -54,13 +54,13 @@ def before_cells(*kept: str) -> pytest.MarkDecorator:
 
 
 AT_STATEMENT = """
-def strike(text, tell=run._tell, told=[]):
+def strike(text, tell=run.tell, told=[]):
     tell(text)
     told.append(text)
     if len(told) == {number}:
         {code}
 
-run._tell = strike
+run.tell = strike
 """
 
 STATEMENTS = 42
@@ -197,7 +197,7 @@ def assert_told(folder: Path) -> None:
     assert read(folder / "out.ipynb").metadata.papermill.exception is True
 
 
-@before_cells("apply", "checks")
+@before_cells("apply")
 def test_the_kernel_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, KERNEL, tmp_path / "struck.ipynb")
@@ -345,12 +345,12 @@ def test_a_blow_falls_before_any_statement(
 
 
 WHEN_TOLD = """
-def strike(text, tell=run._tell):
+def strike(text, tell=run.tell):
     tell(text)
     if text == {text!r}:
         {code}
 
-run._tell = strike
+run.tell = strike
 """
 
 MOMENTS = [f"{phase}: begins" for phase in ("prepare", "expand", "backfill", "index", "cutover")]

@@ -197,7 +197,7 @@ connection = run.open()
 given = conninfo_to_dict(run.target.conninfo)
 secret = given.get("password") or connection.pgconn.password.decode()
 print(secret, file=sys.stderr)
-run._tell(secret)
+run.tell(secret)
 logging.getLogger().error("secret is %s", secret)
 os.write(1, secret.encode())
 for text in (secret, repr(secret), json.dumps({"a": secret}), html.escape(repr(secret)),
@@ -224,12 +224,12 @@ def online_and_contracted(case: Case, url: str) -> subprocess.CompletedProcess[s
 
 
 STOPPING = """
-def strike(text, tell=run._tell):
+def strike(text, tell=run.tell):
     tell(text)
     if text == "index: begins":
         raise KeyboardInterrupt
 
-run._tell = strike
+run.tell = strike
 """
 
 
