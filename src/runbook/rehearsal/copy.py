@@ -12,6 +12,7 @@ from runbook import sql
 from runbook.database import Target
 from runbook.errors import RefusedError
 from runbook.facts import Catalog
+from runbook.run.online.guard import unhurried
 from runbook.spec import Spec
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -111,6 +112,14 @@ def scratch(place: Place, wanted: Scratch) -> Iterator[Copy]:
 def scratch_name() -> str:
     """Return a name that nothing else has."""
     return f"{PREFIX}{uuid.uuid4().hex[:12]}"
+
+
+def unlimited(connect: Connect) -> psycopg.Connection[Any]:
+    """Return a new connection that no timeout of the role ends: copying takes as long as it takes,
+    and the session that holds the claim is idle meanwhile."""
+    connection = unhurried(connect)
+    connection.execute("SET statement_timeout = 0")
+    return connection
 
 
 def claim(connection: psycopg.Connection[Any], name: str) -> None:

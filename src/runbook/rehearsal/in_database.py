@@ -12,7 +12,15 @@ from psycopg.rows import dict_row
 from runbook import sql
 from runbook.errors import RefusedError
 from runbook.plan import Options, build_plan
-from runbook.rehearsal.copy import PREFIX, Copy, Scratch, claim, is_abandoned, scratch_name
+from runbook.rehearsal.copy import (
+    PREFIX,
+    Copy,
+    Scratch,
+    claim,
+    is_abandoned,
+    scratch_name,
+    unlimited,
+)
 from runbook.rehearsal.dump import Dump
 from runbook.rehearsal.rows import copy_rows
 from runbook.run.drift import differences
@@ -25,7 +33,7 @@ def copied(wanted: Scratch) -> Iterator[Copy]:
     """Yield a copy in a database of its own, and drop that afterwards."""
     name = scratch_name()
     conninfo = make_conninfo(wanted.source.conninfo, dbname=name)
-    with wanted.connect() as holder:
+    with unlimited(wanted.connect) as holder:
         claim(holder, name)
         _drop_abandoned(holder)
         _create(holder, name)
@@ -69,7 +77,7 @@ def fill(wanted: Scratch, into: Filled) -> Copy:
         ledger_schema=wanted.catalog.ledger_schema,
         keeps_owners=into.keeps_owners,
     )
-    with into.connect() as connection:
+    with unlimited(into.connect) as connection:
         wanted.tell("copying the schema")
         failed = dump.restore("pre-data")
         _cut_off(connection)
@@ -95,7 +103,7 @@ def fill(wanted: Scratch, into: Filled) -> Copy:
 def _rows(connection: Connection, wanted: Scratch, failed: list[str], *, quiet: bool) -> int:
     """Copy the rows. Raises `RefusedError` where the table did not come over."""
     try:
-        with wanted.connect() as source, connection.transaction():
+        with unlimited(wanted.connect) as source, connection.transaction():
             if quiet:
                 connection.execute(b"SET LOCAL session_replication_role = replica")
             return copy_rows(source, connection, wanted)

@@ -21,6 +21,7 @@ from runbook.rehearsal.copy import (
     claim,
     is_abandoned,
     scratch_name,
+    unlimited,
 )
 
 Connection = psycopg.Connection[Any]
@@ -38,11 +39,11 @@ def copied(wanted: Scratch) -> Iterator[Copy]:
             "Nothing was changed. Rehearse with --scratch database or --scratch embedded.",
         )
     name = scratch_name()
-    with wanted.connect() as holder:
+    with unlimited(wanted.connect) as holder:
         claim(holder, name)
         _drop_abandoned(holder)
         try:
-            with wanted.connect() as connection:
+            with unlimited(wanted.connect) as connection:
                 wanted.tell(f"copying {wanted.rows or wanted.total:,} rows into schema {name}")
                 with connection.transaction():
                     rows = _make(connection, wanted, table, name)
