@@ -28,7 +28,7 @@ def test_a_rehearsal_is_archived_with_its_times_and_an_estimate(
     assert (up["name"], down["name"]) == ("up", "down") and up["ms"][0] <= up["ms"][1]
     assert told["proof"]["passed"] and all(check["passed"] for check in told["checks"])
     assert len({check["id"] for check in told["checks"]}) == len(told["checks"])
-    for shown in ("up again", "all rows, down", "(estimated)"):
+    for shown in ("up again", "all rows down", "(estimated)"):
         assert shown in ended.stderr
     (bundle,) = bundles(tmp_path)
     html = (bundle / "report.html").read_text()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runbook.archive.destination import Destination
     from runbook.engine.archiving import Archived
 
-_NAME_WIDTH = 16
+_NAME_WIDTH = 14
 
 NOTEBOOKS = {
     "review": "01_review.ipynb",
@@ -175,7 +175,7 @@ def _rehearsed(rehearsal: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"  {leg['name']}", f"{duration(leg['ms'])}, lock {duration(leg['locked_ms'])}, {how}"
     for one in rehearsal.get("estimates", ()):
         took, locked = span(*one["ms"]), span(*one["locked_ms"])
-        yield f"all rows, {one['name']}", f"{took}, lock {locked} (estimated)"
+        yield f"all rows {one['name']}", f"{took}, lock {locked} (estimated)"
 
 
 _PROVED = {True: "equal", False: "DIFFERENT", None: "not shown: others wrote meanwhile"}
