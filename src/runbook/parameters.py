@@ -1,7 +1,7 @@
 """The parameters of the notebooks, typed: the same for the command line and the parameters cell."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -91,12 +91,18 @@ class MigrateParameters(PlanParameters):
     """Parameters of `02_migrate.ipynb`."""
 
     approved_plan: StrictStr
+    strict: StrictBool
     max_wait_ms: Milliseconds
     jobs: Annotated[StrictInt, Field(ge=1, le=64)]
     batch_ms: Annotated[StrictInt, Field(ge=1, le=10_000)]
     max_lag_ms: Limit
     max_unarchived: Limit
     max_active: Limit
+
+    @property
+    def options(self) -> Options:
+        """The plan's options, and how strictly it is reviewed."""
+        return replace(super().options, strict=self.strict)
 
     @property
     def limits(self) -> Limits:

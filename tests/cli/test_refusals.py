@@ -114,6 +114,12 @@ REFUSALS = [
         f"The approved plan is {'0' * 64}, but this database and spec give plan ",
         ("--approved-plan", "0" * 64),
     ),
+    Refusal(
+        "more rows without a rule than expected",
+        (),
+        "266 rows match no rule and get CREATED; the spec expects at most 0.",
+        ("--strict",),
+    ),
 ]
 
 
@@ -133,6 +139,7 @@ BY_COMMAND = {
     "source table missing",
     "role without the rights",
     "another plan than the approved one",
+    "more rows without a rule than expected",
 }
 """Tried by the command in every suite; the others there by the review, in the soak by both."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runbook.catalog import read_table
-from runbook.plan import Options, build_plan, review
+from runbook.plan import Options, blockers, build_plan, review
 from runbook.plan.model import sha256_of
 from runbook.plan.script import script
 from runbook.spec import load_spec, parse_spec
@@ -132,6 +132,22 @@ def test_a_server_that_is_too_old_is_a_blocker_and_nothing_else_is_asked(
     findings = review(SPEC, replace(catalog, server=old, table=None), Options())
     assert [finding.code for finding in findings] == ["server-too-old"]
     assert "PostgreSQL 14.10" in findings[0].message
+
+
+def test_a_strict_review_takes_what_the_spec_did_not_expect_for_a_blocker(
+    sample_newest: Database,
+) -> None:
+    spec, catalog = load_spec("llamalog"), catalog_of(sample_newest)
+    strict = replace(ATOMIC, strict=True)
+    assert not blockers(review(spec, catalog, ATOMIC))
+    (found,) = blockers(review(spec, catalog, strict))
+    assert found.code == "otherwise-exceeded" and "--strict" in found.remedy
+    assert build_plan(spec, catalog, strict) == build_plan(spec, catalog, ATOMIC)
+    expected = spec.classify
+    assert expected is not None
+    enough = expected.model_copy(update={"expect_otherwise": 266})
+    operations = tuple(enough if one is expected else one for one in spec.operations)
+    assert not blockers(review(spec.model_copy(update={"operations": operations}), catalog, strict))
 
 
 def test_the_way_back_is_part_of_the_plan_and_of_its_hash(sample_newest: Database) -> None:

@@ -139,6 +139,9 @@ def rehearse(**options: Any) -> None:
 @plan_options
 @pace_options
 @click.option("--approved-plan", default="", metavar="HASH", help="Refuse any plan but this one.")
+@click.option(
+    "--strict", is_flag=True, help="Refuse where more rows match no rule than the spec expects."
+)
 def migrate(**options: Any) -> None:
     """Apply the migration, prove that no data was lost, check it, archive the report.
 

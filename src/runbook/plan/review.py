@@ -1,6 +1,7 @@
 """The review: everything that speaks against the migration, or that a person should know before."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from runbook.facts import OLDEST, Catalog, Server, Table
 from runbook.operations.base import blocker
@@ -8,6 +9,9 @@ from runbook.plan.build import choose_mode, steps
 from runbook.plan.model import Options
 from runbook.spec import Spec
 from runbook.vocabulary import Finding, Level
+
+UNEXPECTED = {"otherwise-exceeded"}
+"""Findings that a strict run takes for blockers."""
 
 _KINDS = {
     "f": "a foreign table",
@@ -18,9 +22,17 @@ _KINDS = {
 
 def review(spec: Spec, catalog: Catalog, options: Options) -> tuple[Finding, ...]:
     """Return the findings, blockers first; without any blocker the plan can be made and run."""
-    found = list(_findings(spec, catalog, options))
+    found = [_strictly(one) if options.strict else one for one in _findings(spec, catalog, options)]
     order = list(Level)
     return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+
+
+def _strictly(finding: Finding) -> Finding:
+    """Return a finding as a blocker where it says that the spec did not expect so."""
+    if finding.code not in UNEXPECTED:
+        return finding
+    remedy = f"{finding.remedy} Raise what the spec expects, or run without --strict."
+    return replace(finding, level=Level.BLOCKER, remedy=remedy)
 
 
 def blockers(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
