@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -20,16 +21,20 @@ from runbook.parameters import (
     RehearseParameters,
     RollbackParameters,
 )
+from runbook.plan import build_plan
 from runbook.rehearsal.copy import Place
 from runbook.spec import parse_spec
-from runbook.vocabulary import Phase
-from tests.conftest import Database
-from tests.migrating import migrate
+from runbook.vocabulary import Lock, Phase
+from tests.cases import CASES
+from tests.conftest import Cluster, Database
+from tests.migrating import ATOMIC, catalog_of, migrate
+from tests.migrating import ONLINE as ONLINE_MODE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SPECS = (ROOT / "docs" / "specs.md").read_text()
 ONLINE = (ROOT / "docs" / "online.md").read_text()
+LOCKS = (ROOT / "docs" / "locks.md").read_text()
 REHEARSAL = (ROOT / "docs" / "rehearsal.md").read_text()
 ROLLBACK = (ROOT / "docs" / "rollback.md").read_text()
 PAGES = README + "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
@@ -201,3 +206,32 @@ def test_the_example_spec_runs(empty_newest: Database) -> None:
 def test_every_toml_block_is_toml() -> None:
     for block in re.findall(r"```toml\n(.*?)```", SPECS, re.DOTALL):
         assert tomllib.loads(block)
+
+
+def test_the_page_on_locks_has_every_lock_and_says_what_it_blocks() -> None:
+    described = re.findall(r"^\| ([A-Z ]+) \| (blocks .*) \|$", LOCKS, re.MULTILINE)
+    assert described == [(lock.value, lock.blocks) for lock in Lock if lock is not Lock.NONE]
+
+
+@pytest.mark.parametrize("mode", ["atomic", "online"])
+@pytest.mark.parametrize("name", CASES)
+def test_every_lock_of_a_plan_is_on_the_page(name: str, mode: str, newest: Cluster) -> None:
+    case = CASES[name]
+    database = case.make(newest)
+    options = replace(ATOMIC if mode == "atomic" else ONLINE_MODE, **case.options)
+    plan = build_plan(case.spec, catalog_of(database, case.spec), options)
+    newest.drop(database)
+    for statement in plan.statements:
+        section = LOCKS.split(f"\n## {SECTIONS.get(statement.phase, 'Online')}")[1].split("\n## ")[
+            0
+        ]
+        assert statement.lock is Lock.NONE or statement.lock.value in section.replace("\n", " "), (
+            statement.title
+        )
+
+
+SECTIONS = {
+    Phase.ATOMIC: "Atomic",
+    Phase.CONTRACT: "Contract",
+    Phase.ROLLBACK: "Contract",
+}

@@ -17,6 +17,22 @@ class Lock(StrEnum):
     SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
     ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 
+    @property
+    def blocks(self) -> str:
+        """What of others it makes wait, in words (docs, table 13.2); '' where nothing."""
+        return _BLOCKED[self]
+
+
+_BLOCKED = {
+    Lock.NONE: "",
+    Lock.ACCESS_SHARE: "blocks ALTER and DROP TABLE alone",
+    Lock.ROW_EXCLUSIVE: "blocks no read, and writes to the same rows alone",
+    Lock.SHARE_UPDATE_EXCLUSIVE: "blocks no read and no write, but VACUUM and index builds",
+    Lock.SHARE: "blocks writes, no read",
+    Lock.SHARE_ROW_EXCLUSIVE: "blocks writes, no read",
+    Lock.ACCESS_EXCLUSIVE: "blocks reads and writes",
+}
+
 
 class Phase(StrEnum):
     """When a statement runs."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from runbook.report import html
 from runbook.run import Executed
-from runbook.vocabulary import Role, Statement
+from runbook.vocabulary import Lock, Role, Statement
 
 S = TypeVar("S", Statement, Executed)
 
@@ -19,9 +19,14 @@ def planned(statements: Sequence[Statement]) -> html.Fragment:
         number = str(first) if first == last else f"{first}–{last}"
         code = html.Sql(";\n".join(one.sql + _undo(one) for one in group))
         statement = code if len(group) == 1 else html.Folded(f"{len(group)} statements", code)
-        rows.append((number, group[0].phase.value, _title(group), statement, group[0].lock.value))
+        rows.append((number, group[0].phase.value, _title(group), statement, _lock(group[0].lock)))
         first = last + 1
     return html.table(["#", "phase", "what it does", "statement", "lock"], rows)
+
+
+def _lock(lock: Lock) -> object:
+    """Return a lock with what it blocks; a statement without one has just a dash."""
+    return (lock.value, lock.blocks) if lock.blocks else None
 
 
 def executed(statements: Sequence[Executed]) -> html.Fragment:
