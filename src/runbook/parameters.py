@@ -1,7 +1,7 @@
 """The parameters of the notebooks, typed: the same for the command line and the parameters cell."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -98,11 +98,6 @@ class MigrateParameters(PlanParameters):
     max_lag_ms: Limit
     max_unarchived: Limit
     max_active: Limit
-
-    @property
-    def options(self) -> Options:
-        """The plan's options, and how strictly it is reviewed."""
-        return replace(super().options, strict=self.strict)
 
     @property
     def limits(self) -> Limits:

@@ -30,6 +30,10 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         self._applied: Applied | AppliedOnline | None = None
         self._counted: Counted | None = None
 
+    @property
+    def is_strict(self) -> bool:
+        return self.parameters.strict
+
     def make_plan(self) -> None:
         super().make_plan()
         if self.is_repeat:

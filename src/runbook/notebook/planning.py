@@ -32,6 +32,11 @@ class Planning(Session[P]):
         """Whether an earlier run did it all."""
         return self.catalog.applied is not None
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether what the spec did not expect forbids the run."""
+        return False
+
     def find(self) -> None:
         """Review the catalog, show the findings, and stop at a blocker."""
         with self._timed("review"):
@@ -41,7 +46,9 @@ class Planning(Session[P]):
             if self.catalog.unfinished:
                 self.show(unfinished_run(self.catalog.unfinished))
                 return
-            findings = review(self.spec, self.catalog, self.parameters.options)
+            findings = review(
+                self.spec, self.catalog, self.parameters.options, strict=self.is_strict
+            )
             self.note_findings(findings)
             stop_at_blockers(findings)
 

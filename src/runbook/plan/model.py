@@ -30,8 +30,6 @@ class Options:
     """Whether a view stays under the old name, for an application that knows no other."""
     proof: Literal["spec", "hash", "sha256"] = "spec"
     """How the data is proved: as the spec says, by hashes of 128 bits, or by SHA-256."""
-    strict: bool = False
-    """Whether what a spec did not expect forbids the run. It changes no plan."""
     statement_timeout_ms: int = 3_600_000
     """How long one statement may take; 0 is no limit."""
 

@@ -20,9 +20,14 @@ _KINDS = {
 }
 
 
-def review(spec: Spec, catalog: Catalog, options: Options) -> tuple[Finding, ...]:
-    """Return the findings, blockers first; without any blocker the plan can be made and run."""
-    found = [_strictly(one) if options.strict else one for one in _findings(spec, catalog, options)]
+def review(
+    spec: Spec, catalog: Catalog, options: Options, *, strict: bool = False
+) -> tuple[Finding, ...]:
+    """Return the findings, blockers first; without any blocker the plan can be made and run.
+
+    A `strict` review takes what the spec did not expect for a blocker.
+    """
+    found = [_strictly(one) if strict else one for one in _findings(spec, catalog, options)]
     order = list(Level)
     return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
 

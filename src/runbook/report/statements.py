@@ -8,6 +8,9 @@ from runbook.report import html
 from runbook.run import Executed
 from runbook.vocabulary import Lock, Role, Statement
 
+SHOWN_LINES = 8
+"""A planned statement of more lines is shown by its first, and unfolds."""
+
 S = TypeVar("S", Statement, Executed)
 
 
@@ -18,10 +21,25 @@ def planned(statements: Sequence[Statement]) -> html.Fragment:
         last = first + len(group) - 1
         number = str(first) if first == last else f"{first}–{last}"
         code = html.Sql(";\n".join(one.sql + _undo(one) for one in group))
-        statement = code if len(group) == 1 else html.Folded(f"{len(group)} statements", code)
-        rows.append((number, group[0].phase.value, _title(group), statement, _lock(group[0].lock)))
+        rows.append(
+            (
+                number,
+                group[0].phase.value,
+                _title(group),
+                _folded(code, group),
+                _lock(group[0].lock),
+            )
+        )
         first = last + 1
     return html.table(["#", "phase", "what it does", "statement", "lock"], rows)
+
+
+def _folded(code: html.Sql, group: Sequence[Statement]) -> html.Sql | html.Folded:
+    """Return statements as they are read: several, or a long one, behind a line."""
+    if len(group) > 1:
+        return html.Folded(f"{len(group)} statements", code)
+    lines = code.split("\n")
+    return html.Folded(f"{lines[0]} …", code) if len(lines) > SHOWN_LINES else code
 
 
 def _lock(lock: Lock) -> object:
