@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -18,6 +17,7 @@ from tests.own_server import server_with_sample
 from tests.rehearsal.rehearsing import hash_of, rehearsing, there_and_back
 from tests.state import database_state
 
+PLACES: tuple[Place, ...] = ("database", "schema", "embedded")
 KEYS = "foreign keys"
 
 
@@ -207,22 +207,32 @@ def test_another_server_is_out_of_the_copys_reach(sample_newest: Database) -> No
 def test_what_a_killed_rehearsal_left_is_removed_by_the_next_and_what_is_in_use_is_not(
     sample_newest: Database, newest: Cluster
 ) -> None:
-    dead, alive = f"{PREFIX}dead", f"{PREFIX}alive"
+    oid = sample_newest.value("SELECT oid FROM pg_database WHERE datname = current_database()")
+    dead, alive = (f"{PREFIX}{oid}_{name}" for name in ("dead", "alive"))
     for name in (dead, alive):
         sample_newest.execute(f"CREATE SCHEMA {name}", f"CREATE SCHEMA {name}{LEDGER}")
         newest.execute(f"CREATE DATABASE {name}")
     try:
         with sample_newest.connect() as other:
             claim(other, alive)
-            with psycopg.connect(newest.server.conninfo("postgres"), autocommit=True) as another:
-                for place in ("schema", "database"):
-                    with rehearsing(sample_newest, place):
-                        pass
-                    claim(another, alive)
-                assert left(sample_newest) == {alive, f"{alive}{LEDGER}"}
+            for place in PLACES[:2]:
+                with rehearsing(sample_newest, place):
+                    pass
+            assert left(sample_newest) == {alive, f"{alive}{LEDGER}"}
     finally:
         for name in (dead, alive):
             newest.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+def test_rehearsals_of_two_databases_leave_each_other_alone(newest: Cluster) -> None:
+    """Advisory locks are of one database, so a claim in one is not seen from the other."""
+    first, second = newest.sample(), newest.sample()
+    with rehearsing(first, "database") as one, rehearsing(second, "database") as another:
+        held(there_and_back(one))
+        held(there_and_back(another))
+    assert left(first) == set()
+    for database in (first, second):
+        newest.drop(database)
 
 
 def test_a_password_reaches_no_process_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,9 +109,9 @@ def scratch(place: Place, wanted: Scratch) -> Iterator[Copy]:
         yield copy
 
 
-def scratch_name() -> str:
-    """Return a name that nothing else has."""
-    return f"{PREFIX}{uuid.uuid4().hex[:12]}"
+def scratch_name(within: str = "") -> str:
+    """Return a name that nothing else has; `within` is what further begins it."""
+    return f"{PREFIX}{within}{uuid.uuid4().hex[:12]}"
 
 
 def unlimited(connect: Connect) -> psycopg.Connection[Any]:

@@ -31,11 +31,13 @@ Connection = psycopg.Connection[Any]
 @contextmanager
 def copied(wanted: Scratch) -> Iterator[Copy]:
     """Yield a copy in a database of its own, and drop that afterwards."""
-    name = scratch_name()
-    conninfo = make_conninfo(wanted.source.conninfo, dbname=name)
     with unlimited(wanted.connect) as holder:
+        # Claims are seen within one database alone, so each looks after its own copies.
+        own = f"{_oid(holder)}_"
+        name = scratch_name(own)
+        conninfo = make_conninfo(wanted.source.conninfo, dbname=name)
         claim(holder, name)
-        _drop_abandoned(holder)
+        _drop_abandoned(holder, f"{PREFIX}{own}")
         _create(holder, name)
         try:
             where = f"database {name} of the same server"
@@ -175,9 +177,17 @@ def _drop(connection: Connection, name: str) -> None:
     connection.execute(text.encode())
 
 
-def _drop_abandoned(connection: Connection) -> None:
-    """Drop what rehearsals that were killed have left behind."""
-    for (name,) in connection.execute(_DATABASES, [PREFIX]).fetchall():
+def _oid(connection: Connection) -> int:
+    """Return the OID of the database."""
+    row = connection.execute(b"SELECT oid FROM pg_database WHERE datname = current_database()")
+    found = row.fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def _drop_abandoned(connection: Connection, prefix: str) -> None:
+    """Drop what rehearsals of this database that were killed have left behind."""
+    for (name,) in connection.execute(_DATABASES, [prefix]).fetchall():
         if is_abandoned(connection, name):
             _drop(connection, name)
 
