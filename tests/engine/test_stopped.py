@@ -137,6 +137,7 @@ def test_a_signal_before_anything_is_committed_leaves_the_database_as_it_was(
     assert resumed(sample_newest, tmp_path)["outcome"] == "succeeded"
 
 
+@pytest.mark.soak
 def test_a_run_that_is_resumed_and_stopped_again_keeps_its_id(
     sample_newest: Database, tmp_path: Path
 ) -> None:
