@@ -20,7 +20,7 @@ def test_a_rehearsal_is_archived_with_its_times_and_an_estimate(
         assert database_state(connection) == before
     told = json.loads(ended.stdout)
     rehearsal = told["rehearsal"]
-    assert 0 < rehearsal["rows"] < rehearsal["of_rows"] == 4052
+    assert 0 < rehearsal["rows"] <= 2000 < rehearsal["of_rows"] == 4052
     assert [leg["name"] for leg in rehearsal["legs"]] == ["up", "down", "up again"]
     assert all(leg["passed"] and leg["ms"] >= leg["locked_ms"] > 0 for leg in rehearsal["legs"])
     assert rehearsal["same_plan"] and rehearsal["plan_sha256"] == told["plan"]["sha256"]

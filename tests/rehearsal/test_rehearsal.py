@@ -107,7 +107,7 @@ def test_every_kind_of_migration_can_be_rehearsed(
 @pytest.mark.parametrize("place", ["database", "schema"])
 def test_a_sample_is_a_part_of_the_rows(place: Place, sample_newest: Database) -> None:
     with rehearsing(sample_newest, place, rows=1000, mode="online") as under_way:
-        assert 0 < under_way.copy.rows < 4052
+        assert 0 < under_way.copy.rows <= 1000
         held(there_and_back(under_way))
         assert under_way.plan is not None
         assert under_way.plan.predicted["ENRICHED"] == 3770, "by the rows of the original"

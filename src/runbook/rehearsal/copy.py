@@ -50,7 +50,7 @@ class Scratch:
         return 0 < self.rows < self.total
 
     def relation(self) -> sql.Composable:
-        """Return the source table with the sample's clause, as it stands after FROM.
+        """Return the source table with the sample's clause, as it stands last, after FROM.
 
         SYSTEM takes whole blocks (docs, SELECT, TABLESAMPLE): it reads no more than it copies.
         """
@@ -60,9 +60,10 @@ class Scratch:
             return table
         percent = min(100.0, 100 * self.rows / self.total)
         return sql.compose(
-            "{table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)",
+            "{table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) LIMIT {rows}",
             table=table,
             percent=sql.value(percent),
+            rows=sql.value(self.rows),
         )
 
     def columns(self) -> sql.Composable:
