@@ -1,0 +1,47 @@
+"""The facts of a catalog, frozen: what one read-only snapshot of the database said.
+
+`Table` and `TypeFacts` hold what the plan rests on and are covered by its hash; what differs
+between two databases that a migration treats alike (OIDs, sizes, counts, owners, server) lives in
+fields and classes that the hash leaves out.
+"""
+
+from runbook.facts.catalog import Catalog, Written
+from runbook.facts.census import Census, Group, RuleCount
+from runbook.facts.runs import LedgerEntry, Recorded, Span, Unfinished
+from runbook.facts.server import OLDEST, Server
+from runbook.facts.table import (
+    UNHASHED,
+    Column,
+    Constraint,
+    Grant,
+    Index,
+    Partition,
+    Sequence,
+    Table,
+    Trigger,
+    TypeFacts,
+)
+
+__all__ = [
+    "OLDEST",
+    "UNHASHED",
+    "Catalog",
+    "Census",
+    "Column",
+    "Constraint",
+    "Grant",
+    "Group",
+    "Index",
+    "LedgerEntry",
+    "Partition",
+    "Recorded",
+    "RuleCount",
+    "Sequence",
+    "Server",
+    "Span",
+    "Table",
+    "Trigger",
+    "TypeFacts",
+    "Unfinished",
+    "Written",
+]

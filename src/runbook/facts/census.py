@@ -1,0 +1,40 @@
+"""Exact counts of the rows as the rules see them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that agree in every column that the rules look at."""
+
+    label: str
+    values: tuple[str | None, ...]
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleCount:
+    """What one rule does to the rows as they are."""
+
+    label: str
+    takes: int
+    """Rows that it classifies, being the first that matches."""
+    alone: int
+    """Rows that it would match if it stood first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Census:
+    """Exact counts of one snapshot."""
+
+    total: int
+    predicted: Mapping[str, int]
+    """Rows per label, in the order of the rules; labels without rows stand with 0."""
+    columns: tuple[str, ...]
+    """The columns that the rules look at: what `Group.values` means."""
+    groups: tuple[Group, ...]
+    """The largest groups of each label, at most `catalog.GROUPS_PER_LABEL` of them."""
+    group_counts: Mapping[str, int]
+    """How many groups each label has in all."""
+    rules: tuple[RuleCount, ...]
