@@ -1,9 +1,11 @@
 """Statements, findings and checks: what operations produce and every later stage passes on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
+
+from runbook.findings import WHY
 
 
 class Lock(StrEnum):
@@ -167,13 +169,19 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something the review tells a person."""
+    """Something the review tells a person. Raises `KeyError` for a code that has no `WHY`."""
 
     level: Level
     code: str
+    """A key of `WHY`."""
     object: str
     message: str
     remedy: str
+    why: str = field(init=False)
+    """Why it matters, whatever was found."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "why", WHY[self.code])
 
 
 @dataclass(frozen=True, kw_only=True)

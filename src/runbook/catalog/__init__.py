@@ -8,8 +8,8 @@ from runbook.catalog.reader import (
     read_table_named,
     read_types,
     read_types_named,
-    snapshot,
 )
+from runbook.catalog.rows import snapshot
 
 __all__ = [
     "missing_privileges",

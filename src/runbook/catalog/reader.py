@@ -1,17 +1,15 @@
 """Reading the catalog: one read-only, repeatable-read snapshot into typed facts."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel
-from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
 from runbook.catalog.ledger import is_foreign, read_applied, read_unfinished
+from runbook.catalog.rows import Connection, plain_search_path, rows, snapshot
+from runbook.catalog.surroundings import read_pooler, read_surroundings
 from runbook.catalog.written import written
 from runbook.errors import RefusedError
 from runbook.facts import (
@@ -27,24 +25,29 @@ from runbook.facts import (
     Trigger,
     TypeFacts,
 )
-from runbook.settings import for_reading, pinned
+from runbook.settings import for_reading
 from runbook.spec import Spec
-
-Connection = psycopg.Connection[Any]
 
 
 def read_catalog(
-    connection: Connection, spec: Spec, *, ledger_schema: str = "runbook", count: bool = True
+    connection: Connection,
+    spec: Spec,
+    *,
+    ledger_schema: str = "runbook",
+    count: bool = True,
+    connect: Callable[[], Connection] | None = None,
 ) -> Catalog:
     """Return everything that the plan is made from, as of one moment.
 
     Reads only, in a transaction of its own that takes no lock beyond ACCESS SHARE. The connection
-    must not be in a transaction. Without `count` no row is read. Raises `RefusedError` if the rules
-    cannot be evaluated.
+    must not be in a transaction. Without `count` no row is read, and nothing around the table.
+    With `connect`, which opens another connection to the same place, a pooler between is looked
+    for. Raises `RefusedError` if the rules cannot be evaluated.
     """
     server = read_server(connection)
     if server.is_too_old:
         return _unread(server, ledger_schema)
+    pooler = read_pooler(connection, connect) if connect else None
     with snapshot(connection):
         table = read_table(connection, spec)
         privileges = missing_privileges(connection, table, ledger_schema)
@@ -60,6 +63,8 @@ def read_catalog(
             applied=read_applied(connection, ledger_schema, spec),
             unfinished=read_unfinished(connection, ledger_schema, spec),
             written=written(connection, table.oid) if table else None,
+            pooler=pooler,
+            surroundings=read_surroundings(connection, server, table) if count and table else None,
         )
 
 
@@ -80,10 +85,10 @@ def _unread(server: Server, ledger_schema: str) -> Catalog:
 
 def read_server(connection: Connection) -> Server:
     """Return who answers, and as whom we are connected."""
-    row = _rows(connection, queries.SERVER)[0]
+    row = rows(connection, queries.SERVER)[0]
     may_identify = row.pop("may_identify")
     identifier = (
-        _rows(connection, queries.SYSTEM_IDENTIFIER)[0]["system_identifier"]
+        rows(connection, queries.SYSTEM_IDENTIFIER)[0]["system_identifier"]
         if may_identify
         else None
     )
@@ -104,9 +109,9 @@ def read_table(connection: Connection, spec: Spec) -> Table | None:
 
 def read_table_named(connection: Connection, schema: str, name: str) -> Table | None:
     """Return a table's facts, or None if it is not there."""
-    with _plain_search_path(connection):
+    with plain_search_path(connection):
         names = {"schema": schema, "table": name}
-        found = _rows(connection, queries.TABLE, names)
+        found = rows(connection, queries.TABLE, names)
         if not found:
             return None
         of = {"oid": found[0]["oid"]}
@@ -115,24 +120,24 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
             name=name,
             columns=tuple(
                 Column(**{**row, "labels": tuple(row["labels"])})
-                for row in _rows(connection, queries.COLUMNS, of)
+                for row in rows(connection, queries.COLUMNS, of)
             ),
-            constraints=tuple(Constraint(**r) for r in _rows(connection, queries.CONSTRAINTS, of)),
+            constraints=tuple(Constraint(**r) for r in rows(connection, queries.CONSTRAINTS, of)),
             indexes=tuple(
                 Index(**{**row, "columns": tuple(row["columns"])})
-                for row in _rows(connection, queries.INDEXES, of)
+                for row in rows(connection, queries.INDEXES, of)
             ),
-            sequences=tuple(Sequence(**r) for r in _rows(connection, queries.SEQUENCES, of)),
+            sequences=tuple(Sequence(**r) for r in rows(connection, queries.SEQUENCES, of)),
             before_triggers=tuple(
-                Trigger(**row) for row in _rows(connection, queries.BEFORE_TRIGGERS, of)
+                Trigger(**row) for row in rows(connection, queries.BEFORE_TRIGGERS, of)
             ),
-            partitions=tuple(Partition(**r) for r in _rows(connection, queries.PARTITIONS, of)),
+            partitions=tuple(Partition(**r) for r in rows(connection, queries.PARTITIONS, of)),
             grants=tuple(
                 Grant(**{**row, "rights": tuple(row["rights"])})
-                for row in _rows(connection, queries.GRANTS, of)
+                for row in rows(connection, queries.GRANTS, of)
             ),
             update_triggers=tuple(
-                Trigger(**row) for row in _rows(connection, queries.UPDATE_TRIGGERS, of)
+                Trigger(**row) for row in rows(connection, queries.UPDATE_TRIGGERS, of)
             ),
             **{**found[0], **{key: tuple(found[0][key]) for key in ("rules", "row_type_users")}},
         )
@@ -187,7 +192,7 @@ def missing_privileges(
     if table is None:
         return ()
     parts = {"oid": table.oid, "ledger": ledger_schema}
-    return tuple(row["missing"] for row in _rows(connection, queries.PRIVILEGES, parts))
+    return tuple(row["missing"] for row in rows(connection, queries.PRIVILEGES, parts))
 
 
 def _relations(connection: Connection, spec: Spec) -> dict[str, str]:
@@ -195,7 +200,7 @@ def _relations(connection: Connection, spec: Spec) -> dict[str, str]:
     names = [name for operation in spec.operations for name in operation.relation_names()]
     prefix = spec.table_after + "_" if spec.table_after != spec.table else "\x01"
     parts = {"schema": spec.schema_, "names": names, "prefix": prefix}
-    return {row["name"]: row["kind"] for row in _rows(connection, queries.RELATIONS, parts)}
+    return {row["name"]: row["kind"] for row in rows(connection, queries.RELATIONS, parts)}
 
 
 def read_types(connection: Connection, spec: Spec) -> dict[str, TypeFacts]:
@@ -211,39 +216,5 @@ def read_types_named(
     parts = {"schema": schema, "names": sorted(names)}
     return {
         row["name"]: TypeFacts(**{**row, "labels": tuple(row["labels"])})
-        for row in _rows(connection, queries.TYPES, parts)
+        for row in rows(connection, queries.TYPES, parts)
     }
-
-
-def _rows(
-    connection: Connection, query: Any, parameters: dict[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, parameters or {}).fetchall()
-
-
-@contextmanager
-def snapshot(connection: Connection) -> Iterator[None]:
-    """Open a read-only, repeatable-read transaction, and leave the connection as it was."""
-    before = connection.isolation_level, connection.read_only
-    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
-    try:
-        with connection.transaction():
-            yield
-    finally:
-        connection.isolation_level, connection.read_only = before
-
-
-@contextmanager
-def _plain_search_path(connection: Connection) -> Iterator[None]:
-    """Have definitions printed alike, whatever the role's settings: with every name qualified, and
-    constants in one form."""
-    plain = {name: ", ".join(values) for name, values in pinned("public")} | {"search_path": ""}
-    query = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)"
-    before = dict(connection.execute(query, [list(plain)]).fetchall())
-    for settings in (plain, before):
-        connection.execute(
-            "SELECT set_config(key, value, true) FROM jsonb_each_text(%s)", [Jsonb(settings)]
-        )
-        if settings is plain:
-            yield

@@ -9,6 +9,16 @@ from runbook.facts.catalog import Catalog, Written
 from runbook.facts.census import Census, Group, RuleCount
 from runbook.facts.runs import LedgerEntry, Recorded, Span, Unfinished
 from runbook.facts.server import OLDEST, Server
+from runbook.facts.surroundings import (
+    Activity,
+    Ages,
+    Kind,
+    Prepared,
+    Related,
+    Replica,
+    Slot,
+    Surroundings,
+)
 from runbook.facts.table import (
     UNHASHED,
     Column,
@@ -25,6 +35,8 @@ from runbook.facts.table import (
 __all__ = [
     "OLDEST",
     "UNHASHED",
+    "Activity",
+    "Ages",
     "Catalog",
     "Census",
     "Column",
@@ -32,13 +44,19 @@ __all__ = [
     "Grant",
     "Group",
     "Index",
+    "Kind",
     "LedgerEntry",
     "Partition",
+    "Prepared",
     "Recorded",
+    "Related",
+    "Replica",
     "RuleCount",
     "Sequence",
     "Server",
+    "Slot",
     "Span",
+    "Surroundings",
     "Table",
     "Trigger",
     "TypeFacts",

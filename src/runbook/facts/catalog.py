@@ -7,6 +7,7 @@ from typing import Any
 from runbook.facts.census import Census
 from runbook.facts.runs import LedgerEntry, Unfinished
 from runbook.facts.server import Server
+from runbook.facts.surroundings import Surroundings
 from runbook.facts.table import Table, TypeFacts
 
 
@@ -46,3 +47,8 @@ class Catalog:
     """An online run on this table that has not ended."""
     written: Written | None = None
     """What was written to the table so far."""
+    pooler: str | None = None
+    """`transaction` or `session`, if a pooler is between; `session` also where it cannot be told
+    which."""
+    surroundings: Surroundings | None = None
+    """What depends on the table or uses it; None where the rows were not counted either."""

@@ -37,6 +37,11 @@ class Planning(Session[P]):
         """Whether what the spec did not expect forbids the run."""
         return False
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether the notebook makes the plan for somebody else to run."""
+        return False
+
     def find(self) -> None:
         """Review the catalog, show the findings, and stop at a blocker."""
         with self._timed("review"):
@@ -47,7 +52,11 @@ class Planning(Session[P]):
                 self.show(unfinished_run(self.catalog.unfinished))
                 return
             findings = review(
-                self.spec, self.catalog, self.parameters.options, strict=self.is_strict
+                self.spec,
+                self.catalog,
+                self.parameters.options,
+                strict=self.is_strict,
+                reading=self.only_reads,
             )
             self.note_findings(findings)
             stop_at_blockers(findings)

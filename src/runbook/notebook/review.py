@@ -13,6 +13,10 @@ class Review(Planning[ReviewParameters]):
     stage = Stage.READING
     parameters_type = ReviewParameters
 
+    @property
+    def only_reads(self) -> bool:
+        return True
+
     def conclude(self) -> None:
         """Publish the result: the hash to approve."""
         with self._timed("conclude"):

@@ -100,6 +100,7 @@ class Session(Generic[P]):
                 self.spec,
                 ledger_schema=self.parameters.ledger_schema,
                 count=self.counts_rows,
+                connect=self.open,
             )
             self.record.note_catalog(self._catalog)
             self.show(_table_facts(self._catalog))

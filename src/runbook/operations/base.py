@@ -218,6 +218,10 @@ class Operation(BaseModel):
         """Yield why it is done this way, a sentence each, where there was a choice."""
         yield from ()
 
+    def needed_bytes(self, scope: Scope) -> int:
+        """Return how many bytes its statements add to the table and its indexes, at most."""
+        return 0
+
     def estimated_ms(self, scope: Scope) -> float:
         """Return the estimated time of its statements in milliseconds; constants were measured on
         2 cores and are good for an order of magnitude."""
@@ -251,6 +255,16 @@ def taking_back(statements: Iterable[Statement]) -> Iterator[Statement]:
 def blocker(code: str, object_: str, message: str, remedy: str) -> Finding:
     """Return a finding that forbids the run."""
     return Finding(level=Level.BLOCKER, code=code, object=object_, message=message, remedy=remedy)
+
+
+def warning(code: str, object_: str, message: str, remedy: str) -> Finding:
+    """Return a finding that a person has to weigh before the run."""
+    return Finding(level=Level.WARNING, code=code, object=object_, message=message, remedy=remedy)
+
+
+def note(code: str, object_: str, message: str, remedy: str) -> Finding:
+    """Return a finding that a person should know."""
+    return Finding(level=Level.NOTE, code=code, object=object_, message=message, remedy=remedy)
 
 
 def with_article(kind: str) -> str:

@@ -221,6 +221,13 @@ class Classify(Operation):
             f"{scope.census.total:,} rows get another one, so {way}."
         )
 
+    def needed_bytes(self, scope: Scope) -> int:
+        stored = scope.table.heap_bytes + scope.table.index_bytes
+        if self._default(scope) is None:
+            return stored  # the old copy stays until the commit
+        _, different = self._commonest(scope.census)
+        return stored * different // max(1, scope.census.total)
+
     def estimated_ms(self, scope: Scope) -> float:
         _, different = self._commonest(scope.census)
         indexes = len(scope.table.indexes)

@@ -15,6 +15,7 @@ from runbook.operations.base import (
     Operation,
     Scope,
     blocker,
+    note,
     object_name,
     with_article,
 )
@@ -22,6 +23,10 @@ from runbook.vocabulary import Check, Finding, Lock, Made, Phase, Role, Statemen
 
 BUILD_US = 1.7
 """Microseconds to index one row (1.7 s for 1,000,000 rows)."""
+
+ENTRY_BYTES = 60
+"""Bytes of one row's entry in an index, with room: 40 for an enum and a timestamp (40 MB for
+1,000,000 rows before duplicates are folded)."""
 
 _PLAINLY = sql.compose("")
 
@@ -76,6 +81,26 @@ class CreateIndex(Operation):
                     f"{column!r}: it is of an enum type.",
                     "Leave out `method`, or name `hash`.",
                 )
+
+        derived = self._derived(scope.table_after)
+        if self.name not in derived.values():
+            named = ", ".join(f"{tool} {name!r}" for tool, name in derived.items())
+            yield note(
+                "index-name",
+                f"{scope.schema}.{self.name}",
+                f"Index {self.name!r} has a name of its own; by its columns it would be {named}.",
+                "Name it in the model (Prisma: `map:`; SQLAlchemy: the first argument of `Index`), "
+                "or the tool sees a difference.",
+            )
+
+    def _derived(self, table: str) -> dict[str, str]:
+        """Return the names that tools derive for such an index, from the names of the columns."""
+        columns = "_".join(self.columns)
+        label = "key" if self.unique else "idx"
+        return {
+            "in Prisma": f"{table}_{columns}_{label}",
+            "in SQLAlchemy": f"ix_{table}_{columns}",
+        }
 
     def statements(self, scope: Scope) -> Iterator[Statement]:
         yield scope.statement(
@@ -153,6 +178,9 @@ class CreateIndex(Operation):
             name=sql.value(name),
             schema=sql.value(schema),
         )
+
+    def needed_bytes(self, scope: Scope) -> int:
+        return scope.census.total * ENTRY_BYTES
 
     def estimated_ms(self, scope: Scope) -> float:
         return scope.census.total * BUILD_US / 1000

@@ -13,6 +13,7 @@ from pydantic import Field
 from runbook import sql
 from runbook.facts import Table
 from runbook.operations.base import (
+    NAME_BYTES,
     Expected,
     Name,
     Operation,
@@ -20,6 +21,7 @@ from runbook.operations.base import (
     blocker,
     carried_name,
     in_phase,
+    note,
     with_article,
 )
 from runbook.operations.old_name_view import view_findings, view_statements
@@ -44,6 +46,10 @@ class _Dependent:
     after: str
     is_relation: bool
     """Whether its name shares the schema's namespace of relations."""
+
+    def is_cut(self, before: str, after: str) -> bool:
+        """Return whether its new name is not all of what it would be."""
+        return len(self.before.encode()) - len(before.encode()) + len(after.encode()) > NAME_BYTES
 
 
 class RenameTable(Operation):
@@ -77,6 +83,14 @@ class RenameTable(Operation):
                     f"{dependent.kind.capitalize()} {dependent.before!r} would become "
                     f"{dependent.after!r}, but that name is taken by {by}.",
                     "Rename or drop one of them, then review again.",
+                )
+            elif dependent.is_cut(scope.table_name, self.to):
+                yield note(
+                    "name-cut",
+                    f"{scope.schema}.{dependent.before}",
+                    f"{dependent.kind.capitalize()} {dependent.before!r} becomes "
+                    f"{dependent.after!r}, cut at {NAME_BYTES} bytes.",
+                    "Name it so in the application's model, or give it a shorter name first.",
                 )
 
     def _name_findings(self, scope: Scope) -> Iterator[Finding]:

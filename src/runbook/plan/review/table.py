@@ -1,17 +1,11 @@
-"""The review: everything that speaks against the migration, or that a person should know before."""
+"""What the table is, and what the connected role may do with it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from runbook.facts import OLDEST, Catalog, Server, Table
-from runbook.operations.base import blocker
-from runbook.plan.build import choose_mode, steps
-from runbook.plan.model import Options
+from runbook.facts import Catalog, Table
+from runbook.operations.base import blocker, note, warning
 from runbook.spec import Spec
-from runbook.vocabulary import Finding, Level
-
-UNEXPECTED = {"otherwise-exceeded"}
-"""Findings that a strict run takes for blockers."""
+from runbook.vocabulary import Finding
 
 _KINDS = {
     "f": "a foreign table",
@@ -20,82 +14,8 @@ _KINDS = {
 }
 
 
-def review(
-    spec: Spec, catalog: Catalog, options: Options, *, strict: bool = False
-) -> tuple[Finding, ...]:
-    """Return the findings, blockers first; without any blocker the plan can be made and run.
-
-    A `strict` review takes what the spec did not expect for a blocker.
-    """
-    found = [_strictly(one) if strict else one for one in _findings(spec, catalog, options)]
-    order = list(Level)
-    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
-
-
-def _strictly(finding: Finding) -> Finding:
-    """Return a finding as a blocker where it says that the spec did not expect so."""
-    if finding.code not in UNEXPECTED:
-        return finding
-    remedy = f"{finding.remedy} Raise what the spec expects, or run without --strict."
-    return replace(finding, level=Level.BLOCKER, remedy=remedy)
-
-
-def blockers(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Return the findings that forbid the run."""
-    return tuple(finding for finding in findings if finding.level is Level.BLOCKER)
-
-
-def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Finding]:
-    yield from _server_findings(catalog)
-    if catalog.server.is_too_old:
-        return  # nothing else was read
-    if catalog.table is None:
-        yield _missing_table(spec, catalog)
-        return
-    yield from _table_findings(catalog.table)
-    yield from _privilege_findings(catalog)
-    course = list(steps(spec, catalog, catalog.table, options))
-    for step in course:
-        yield from step.operation.preconditions(step.scope)
-    if catalog.census and choose_mode(course, options) == "online":
-        if not catalog.server.sees_others:
-            yield _blind(catalog.server)
-        for step in steps(spec, catalog, catalog.table, options, online=True):
-            yield from step.operation.online_preconditions(step.scope)
-
-
-def _blind(server: Server) -> Finding:
-    return Finding(
-        level=Level.WARNING,
-        code="sessions-hidden",
-        object=server.user,
-        message=f"Role {server.user!r} does not see the sessions of other roles, nor how late "
-        "replicas are.",
-        remedy="The run cannot pause for them, and names whoever is in its way by pid alone: grant "
-        "it pg_monitor (or pg_read_all_stats).",
-    )
-
-
-def _server_findings(catalog: Catalog) -> Iterator[Finding]:
-    server = catalog.server
-    if server.is_too_old:
-        yield blocker(
-            "server-too-old",
-            server.name,
-            f"The server is PostgreSQL {server.server_version}, and {OLDEST // 10_000} is the "
-            "oldest that is supported.",
-            "Upgrade the server first.",
-        )
-    if server.read_only:
-        yield blocker(
-            "read-only-server",
-            server.name,
-            "The server takes no writes: it is a replica, or sessions are read-only by default.",
-            "Connect to the primary, or clear default_transaction_read_only for this role.",
-        )
-
-
-def _missing_table(spec: Spec, catalog: Catalog) -> Finding:
+def missing_table(spec: Spec, catalog: Catalog) -> Finding:
+    """Return that there is nothing to migrate, and what there is instead."""
     object_ = f"{spec.schema_}.{spec.table}"
     there = catalog.relations.get(spec.table_after) if spec.table_after != spec.table else None
     return blocker(
@@ -116,7 +36,8 @@ def _missing_table(spec: Spec, catalog: Catalog) -> Finding:
     )
 
 
-def _table_findings(table: Table) -> Iterator[Finding]:
+def table_findings(catalog: Catalog, table: Table) -> Iterator[Finding]:
+    """Yield what the table is, and what that forbids."""
     object_ = f"{table.schema}.{table.name}"
     if table.kind not in "rp":
         yield blocker(
@@ -126,6 +47,8 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             "Name an ordinary table in the spec; other kinds are not supported.",
         )
     yield from _tree_findings(table, object_)
+    yield from _state_findings(catalog, table, object_)
+    yield from _published_findings(table, object_)
     for rule in table.rules:
         yield blocker(
             "rewrite-rule",
@@ -133,6 +56,52 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             f"Rule {rule!r} rewrites statements on {object_}, so they may do something else.",
             "Drop or disable the rule for the time of the migration.",
         )
+    if table.row_security_active:
+        yield blocker(
+            "row-security",
+            object_,
+            f"Row-level security hides rows of {object_} from the connected role.",
+            "Connect as a role with BYPASSRLS, or as the owner without FORCE ROW LEVEL SECURITY.",
+        )
+
+
+def _state_findings(catalog: Catalog, table: Table, object_: str) -> Iterator[Finding]:
+    """Yield what state the table and its indexes are in."""
+    if catalog.census is not None and catalog.census.total == 0:
+        yield note(
+            "table-empty",
+            object_,
+            f"{object_} has no rows.",
+            "Check that the URL names the database that you mean.",
+        )
+    if table.persistence == "u":
+        yield warning(
+            "unlogged",
+            object_,
+            f"{object_} is UNLOGGED: what the migration writes does not survive a crash.",
+            "If its rows matter, ALTER TABLE … SET LOGGED first; it rewrites the table.",
+        )
+    for index in table.indexes:
+        if not index.valid:
+            yield warning(
+                "index-invalid",
+                index.name,
+                f"Index {index.name!r} is invalid, before the migration already.",
+                "REINDEX INDEX CONCURRENTLY it, or drop it.",
+            )
+    deferred = [one.name for one in table.constraints if "INITIALLY DEFERRED" in one.definition]
+    if deferred:
+        yield note(
+            "deferred-triggers",
+            object_,
+            f"Constraint {', '.join(map(repr, deferred))} is checked at the end of a transaction.",
+            "Nothing is to be done: the plan has such constraints checked at once (SET CONSTRAINTS "
+            "ALL IMMEDIATE).",
+        )
+
+
+def _published_findings(table: Table, object_: str) -> Iterator[Finding]:
+    """Yield what a publication forbids, or asks of its subscribers."""
     if table.lacks_replica_identity:
         yield blocker(
             "no-replica-identity",
@@ -152,21 +121,13 @@ def _table_findings(table: Table) -> Iterator[Finding]:
             "from the publication for the time of the migration.",
         )
     if table.published:
-        yield Finding(
-            level=Level.WARNING,
-            code="published",
-            object=object_,
-            message=f"{object_} is published, and replication carries neither a new column nor a "
-            "new name to any subscriber: one that lacks them stops applying changes.",
-            remedy="Give every subscriber the column and its type before the migration (online: "
-            "before the expand), and the new name after it (online: after the cutover).",
-        )
-    if table.row_security_active:
-        yield blocker(
-            "row-security",
+        yield warning(
+            "published",
             object_,
-            f"Row-level security hides rows of {object_} from the connected role.",
-            "Connect as a role with BYPASSRLS, or as the owner without FORCE ROW LEVEL SECURITY.",
+            f"{object_} is published, and replication carries neither a new column nor a "
+            "new name to any subscriber: one that lacks them stops applying changes.",
+            "Give every subscriber the column and its type before the migration (online: "
+            "before the expand), and the new name after it (online: after the cutover).",
         )
 
 
@@ -198,7 +159,8 @@ def _tree_findings(table: Table, object_: str) -> Iterator[Finding]:
             )
 
 
-def _privilege_findings(catalog: Catalog) -> Iterator[Finding]:
+def privilege_findings(catalog: Catalog) -> Iterator[Finding]:
+    """Yield what the connected role lacks."""
     if catalog.ledger_is_foreign:
         yield blocker(
             "ledger-foreign",
