@@ -1,17 +1,46 @@
-"""Findings as a person sees them, and how they end a run."""
+"""Findings and the inventory as a person sees them, and how a blocker ends a run."""
 
 from runbook.errors import BlockedError
 from runbook.plan import blockers
+from runbook.plan.inventory import Entry
 from runbook.report import html
 from runbook.vocabulary import Finding
+
+SHOWN_CHARACTERS = 90
+"""Of a longer definition the inventory shows the beginning."""
 
 
 def as_table(findings: tuple[Finding, ...]) -> html.Fragment:
     """Return the findings as a table."""
     return html.table(
-        ["level", "finding", "object", "what was found", "what to do"],
-        [(f.level.value, f.code, f.object, f.message, f.remedy) for f in findings],
+        ["level", "finding", "what was found, and why it matters", "what to do"],
+        [
+            (
+                f.level.value,
+                (f.code, html.Aside(f.object)),
+                (f.message, html.Aside(f.why)),
+                f.remedy,
+            )
+            for f in findings
+        ],
     )
+
+
+def as_inventory(entries: tuple[Entry, ...]) -> html.Fragment:
+    """Return the inventory as a table; what is told of an object unfolds where it is long."""
+    return html.table(
+        ["what", "name", "definition", "in this migration"],
+        [(one.kind, one.name, _told(one.detail), one.fate) for one in entries],
+    )
+
+
+def _told(detail: str) -> object:
+    """Return a definition as code, behind its beginning where it is long."""
+    if not detail:
+        return None
+    if len(detail) <= SHOWN_CHARACTERS:
+        return html.Code(detail)
+    return html.Folded(f"{detail[:SHOWN_CHARACTERS]}…", html.Code(detail))
 
 
 def stop_at_blockers(findings: tuple[Finding, ...]) -> None:

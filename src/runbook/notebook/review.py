@@ -1,9 +1,12 @@
 """01_review: what is there, what will happen, and what speaks against it. Reads only."""
 
 from runbook.errors import Outcome
+from runbook.notebook.findings import as_inventory
 from runbook.notebook.planning import Planning
 from runbook.parameters import ReviewParameters
+from runbook.plan.inventory import inventory
 from runbook.record import Stage
+from runbook.report import html
 
 
 class Review(Planning[ReviewParameters]):
@@ -16,6 +19,19 @@ class Review(Planning[ReviewParameters]):
     @property
     def only_reads(self) -> bool:
         return True
+
+    def take_inventory(self) -> None:
+        """Show what depends on the table or uses it, and what becomes of it."""
+        if self.is_repeat or self.catalog.unfinished:
+            return
+        with self._timed("inventory"):
+            around = self.catalog.surroundings
+            if around is None:
+                self.show(html.line("Nothing was read around the table."))
+                return
+            self.show(as_inventory(inventory(self.spec, self.catalog, self.parameters.options)))
+            if around.hidden:
+                self.show(html.line(f"Not to be seen by this role: {'; '.join(around.hidden)}."))
 
     def conclude(self) -> None:
         """Publish the result: the hash to approve."""

@@ -25,6 +25,7 @@ _WHITESPACE = re.compile(r'<span class="w">(\s+)</span>')
 
 _LEFT = "text-align:left"
 _CODE = f"{_LEFT};white-space:pre-wrap;margin:0"
+_ASIDE = "opacity:.75;font-size:.93em"
 _BORDERS = {"good": "#2f9e62", "bad": "#d9463c", "plain": "#8894a4"}
 
 
@@ -40,6 +41,10 @@ class Fragment:
 
     def __repr__(self) -> str:
         return self.text
+
+
+class Aside(str):
+    """Text that a table shows with less weight than what stands beside it."""
 
 
 class Code(str):
@@ -167,6 +172,8 @@ def _cell(item: object) -> str:
         # An entity, since pandas would make of two spaces what PostgreSQL does not take for any.
         return f'<pre class="highlight" style="{_CODE}">{shown}</pre>'.replace("  ", " &#32;")
     text = html.escape(_text(item))
+    if isinstance(item, Aside):
+        return f'<span class="mute" style="{_ASIDE}">{text}</span>'
     is_word = isinstance(item, str) and len(item) <= _WORD and " " not in item
     return f"<span class='word'>{text}</span>" if is_word else text
 
