@@ -22,7 +22,12 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 MAJORS = [15, 16, 18] if (DEBIAN / "postgres").exists() else [16, 18]
 
 # What is durable is not at stake in a test; a crash of the machine ends it anyway.
-SETTINGS = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "30"}
+SETTINGS = {
+    "fsync": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "30",
+    "max_prepared_transactions": "5",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,6 +149,7 @@ def _census(
     """Return exact counts, or None where the table cannot be counted by the rules."""
     if (
         table is None
+        or table.row_security_active
         or {table.kind, *(one.kind for one in table.partitions)} - {"r", "p"}
         or any(m.startswith(("SELECT", "USAGE")) for m in missing)
     ):

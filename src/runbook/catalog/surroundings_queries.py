@@ -45,8 +45,12 @@ WITH tree (oid) AS (
 )
 SELECT p.gid, p.owner::text AS owner,
        extract(epoch FROM clock_timestamp() - p.prepared)::float AS age_s,
-       EXISTS (SELECT FROM pg_locks l WHERE l.virtualtransaction = '-1/' || p.transaction
-               AND l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree)) AS on_table
+       -- It has no process, and is known by the lock on its own number.
+       EXISTS (SELECT FROM pg_locks x JOIN pg_locks l USING (virtualtransaction)
+               WHERE x.pid IS NULL AND x.locktype = 'transactionid'
+                 AND x.transactionid = p.transaction
+                 AND l.pid IS NULL AND l.locktype = 'relation'
+                 AND l.relation IN (SELECT oid FROM tree)) AS on_table
 FROM pg_prepared_xacts p WHERE p.database = current_database() ORDER BY p.prepared, p.gid"""
 
 # Of a replica the server sends WAL itself; where it is one, there is no position to compare with.
@@ -66,9 +70,7 @@ SELECT slot_name::text AS name, active,
 FROM pg_replication_slots WHERE NOT temporary ORDER BY 1"""
 
 TIMEOUTS = """
-SELECT name, setting::int AS ms FROM pg_settings
+SELECT name, reset_val::int AS ms FROM pg_settings
 WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
-               'idle_session_timeout', 'transaction_timeout')
-  AND setting <> '0' AND source IN ('database', 'user', 'database user', 'configuration file',
-      'command line', 'global', 'environment variable')
+               'idle_session_timeout', 'transaction_timeout') AND reset_val <> '0'
 ORDER BY name"""
