@@ -86,6 +86,7 @@ WHY: Mapping[str, str] = {
         "A rule without rows is often misspelt, or stands behind one that takes its rows."
     ),
     "otherwise-exceeded": "Rows that nobody thought of get a label that nobody chose.",
+    "rule-column-null": "No comparison is true of NULL, so such rows fall through to the last rule.",
     "function-names-table": (
         "A function's text is read anew at each call: under its old name the table is not found."
     ),
@@ -145,6 +146,7 @@ WHY: Mapping[str, str] = {
     "disk-short": "A full disk stops the whole server, not only the migration.",
     "disk-unknown": "A full disk stops the whole server, and only its host knows what is free.",
     "lock-over-budget": "The application waits for as long as the lock is held.",
+    "lint-unanswered": "A linter knows something of a statement that this project has not judged.",
     "spec-changed": "The checks ask for what another spec says than the one that was run.",
     "categories-set-by-hand": (
         "A rollback drops the column, and with it what no rule can tell again."
