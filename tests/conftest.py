@@ -70,7 +70,11 @@ class Cluster:
     def __init__(self, major: int, folder: Path) -> None:
         self.major = major
         self.binaries = DEBIAN if major == 15 else wheel_binaries(major)
-        self.server = Server(folder / f"pg{major}", binaries=self.binaries, settings=SETTINGS)
+        # The wheel comes without it.
+        more = {"shared_preload_libraries": "pg_stat_statements"} if major == 15 else {}
+        self.server = Server(
+            folder / f"pg{major}", binaries=self.binaries, settings=SETTINGS | more
+        )
         self.server.acquire()
         self.template = ""
 

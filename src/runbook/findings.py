@@ -86,7 +86,7 @@ WHY: Mapping[str, str] = {
         "A rule without rows is often misspelt, or stands behind one that takes its rows."
     ),
     "otherwise-exceeded": "Rows that nobody thought of get a label that nobody chose.",
-    "rule-column-null": "No comparison is true of NULL, so such rows fall through to the last rule.",
+    "rule-column-null": "No comparison is true of NULL: such rows fall through to the last rule.",
     "function-names-table": (
         "A function's text is read anew at each call: under its old name the table is not found."
     ),

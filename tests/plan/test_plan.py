@@ -8,9 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
-from runbook.catalog import read_table
+from runbook.catalog import reader
+from runbook.catalog.surroundings import read_surroundings
+from runbook.facts import Surroundings
 from runbook.plan import Options, blockers, build_plan, review
 from runbook.plan.model import sha256_of
 from runbook.plan.script import script
@@ -18,6 +21,7 @@ from runbook.spec import load_spec, parse_spec
 from runbook.vocabulary import Phase, Role
 from tests.conftest import Cluster, Database
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, plan_of
+from tests.run.test_atomic import unchanged
 
 SPEC = load_spec("llamalog")
 
@@ -79,17 +83,27 @@ def test_an_option_that_changes_a_statement_changes_the_hash(
     assert changed.sha256 != build_plan(SPEC, catalog, ATOMIC).sha256
 
 
-def test_reading_the_catalog_leaves_no_trace(sample: Database) -> None:
-    with sample.connect() as connection, connection.transaction():
-        # Inside a transaction of ours the reader's becomes a savepoint, so its traces stay to see.
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        read_table(connection, SPEC)
-        assigned = connection.execute("SELECT pg_current_xact_id_if_assigned()").fetchone()
-        modes = connection.execute(
-            "SELECT DISTINCT mode FROM pg_locks"
-            " WHERE pid = pg_backend_pid() AND locktype = 'relation'"
-        ).fetchall()
-    assert assigned == (None,) and modes == [("AccessShareLock",)]
+def test_reading_the_catalog_leaves_no_trace(
+    sample: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    def watched(connection: psycopg.Connection[Any], *rest: Any) -> Surroundings:
+        # The last that is read in the snapshot, so that the locks of all of it are there to see.
+        around = read_surroundings(connection, *rest)
+        found.append(connection.execute("SELECT pg_current_xact_id_if_assigned()").fetchone())
+        found.append(
+            connection.execute(
+                "SELECT DISTINCT mode FROM pg_locks"
+                " WHERE pid = pg_backend_pid() AND locktype = 'relation'"
+            ).fetchall()
+        )
+        return around
+
+    monkeypatch.setattr(reader, "read_surroundings", watched)
+    with unchanged(sample):
+        assert catalog_of(sample).surroundings is not None
+    assert found == [(None,), [("AccessShareLock",)]]
 
 
 def test_the_script_brings_psql_to_the_same_end_state(cluster: Cluster, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def _value(connection: psycopg.Connection[Any], query: str) -> Any:
 
 
 _CENSUS = """\
-WITH groups AS MATERIALIZED (
+WITH /* runbook */ groups AS MATERIALIZED (
     SELECT label, ARRAY[{texts}] AS values, matches, array_position(matches, true) AS rule,
            n AS rows, row_number() OVER (PARTITION BY label ORDER BY n DESC, {aliases}) AS place
     FROM (

@@ -164,4 +164,5 @@ SELECT format('%%s calls by %%s', sum(calls), pg_get_userbyid(userid)) AS name, 
 FROM {view}
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND query ~* %(pattern)s AND query !~* 'pg_(class|catalog|stat|proc)'
+  AND strpos(query, '/* runbook */') = 0
 GROUP BY userid, query ORDER BY sum(calls) DESC, query LIMIT {most}"""

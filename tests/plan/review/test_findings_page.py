@@ -21,6 +21,7 @@ ELSEWHERE = {
     "replica-late": "tests/plan/review/test_facts.py",
     "replica-conflicts": "tests/plan/review/test_replica.py",
     "no-synchronous-standby": "tests/plan/review/test_replica.py",
+    "statements-in-use": "tests/plan/review/test_statements.py",
     "pooler": "tests/plan/review/test_pooler.py",
 }
 """What no SQL on a shared server prepares: each with the test that has it."""
@@ -37,7 +38,7 @@ def given() -> Iterator[tuple[Path, str, str]]:
 def _findings(call: ast.Call) -> Iterator[tuple[str, str]]:
     """Yield the codes and levels of a call of `blocker`, `warning` or `note`, or of a choice of
     them; and of `Finding` itself."""
-    levels = {one.id for one in ast.walk(call.func) if isinstance(one, ast.Name)} & {*LEVELS}
+    levels = _functions(call.func) & {*LEVELS}
     codes = _texts(call.args[0]) if call.args else set()
     if isinstance(call.func, ast.Name) and call.func.id == "Finding":
         named = {one.arg: one.value for one in call.keywords}
@@ -46,6 +47,13 @@ def _findings(call: ast.Call) -> Iterator[tuple[str, str]]:
             one.attr.lower() for one in ast.walk(named["level"]) if isinstance(one, ast.Attribute)
         } if codes else set()  # fmt: skip
     yield from ((code, level) for code in codes for level in levels)
+
+
+def _functions(node: ast.expr) -> set[str]:
+    """Return the names of the functions that may be called."""
+    if isinstance(node, ast.IfExp):
+        return _functions(node.body) | _functions(node.orelse)
+    return {node.id} if isinstance(node, ast.Name) else set()
 
 
 def _texts(node: ast.expr) -> set[str]:

@@ -52,17 +52,7 @@ def dependent_findings(
 def _old_name_findings(table: Table, around: Surroundings, view: bool) -> Iterator[Finding]:
     """Yield what knows the table by its old name."""
     for one in around.of_kind(Kind.ROUTINE_TEXT):
-        breaks = one.on_table and one.enabled and not view
-        yield (blocker if breaks else note if view else warning)(
-            "trigger-names-table" if breaks else "function-names-table",
-            one.name,
-            f"{'Trigger function' if one.on_table else 'Function'} {one.name} names "
-            f"{table.name!r}: {one.detail}.",
-            "It goes on through the view under the old name; change it before that is dropped."
-            if view
-            else "Change its text together with the migration (CREATE OR REPLACE FUNCTION), or "
-            "leave a view under the old name (--old-name-view) until it is changed.",
-        )
+        yield _routine_finding(one, table, view)
     called = around.of_kind(Kind.STATEMENT)
     if called:
         yield note(
@@ -85,6 +75,25 @@ def _old_name_findings(table: Table, around: Surroundings, view: bool) -> Iterat
             f"{_listed(kept)} carries the table's name, and keeps it.",
             "Rename it in a migration of your own if it shall follow.",
         )
+
+
+def _routine_finding(one: Related, table: Table, view: bool) -> Finding:
+    """Return what becomes of a function whose text names the table."""
+    named = f"{one.name} names {table.name!r}: {one.detail}."
+    change = (
+        "Change its text together with the migration (CREATE OR REPLACE FUNCTION), or leave a view "
+        "under the old name (--old-name-view) until it is changed."
+    )
+    if view:
+        return note(
+            "function-names-table",
+            one.name,
+            f"Function {named}",
+            "It goes on through the view under the old name; change it before that is dropped.",
+        )
+    if one.on_table and one.enabled:
+        return blocker("trigger-names-table", one.name, f"Trigger function {named}", change)
+    return warning("function-names-table", one.name, f"Function {named}", change)
 
 
 def _column_findings(table: Table, around: Surroundings, column: str) -> Iterator[Finding]:

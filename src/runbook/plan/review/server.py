@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from runbook.facts import OLDEST, Catalog, Server, Surroundings
+from runbook.facts import OLDEST, Catalog, Surroundings
 from runbook.operations.base import blocker, note, warning
 from runbook.plan.model import Mode
 from runbook.vocabulary import Finding
@@ -47,18 +47,14 @@ def connection_findings(catalog: Catalog, mode: Mode) -> Iterator[Finding]:
             + (": the online mode refuses a pooler." if mode == "online" else "."),
         )
     if not catalog.server.sees_others:
-        yield (warning if mode == "online" else note)(*_blind(catalog.server))
-
-
-def _blind(server: Server) -> tuple[str, str, str, str]:
-    return (
-        "sessions-hidden",
-        server.user,
-        f"Role {server.user!r} does not see the sessions of other roles, nor how late replicas "
-        "are.",
-        "The run cannot pause for them, and names whoever is in its way by pid alone: grant it "
-        "pg_monitor (or pg_read_all_stats).",
-    )
+        role = catalog.server.user
+        yield (warning if mode == "online" else note)(
+            "sessions-hidden",
+            role,
+            f"Role {role!r} does not see the sessions of other roles, nor how late replicas are.",
+            "The run cannot pause for them, and names whoever is in its way by pid alone: grant it "
+            "pg_monitor (or pg_read_all_stats).",
+        )
 
 
 def replication_findings(catalog: Catalog, around: Surroundings) -> Iterator[Finding]:
