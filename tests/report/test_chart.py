@@ -20,19 +20,52 @@ SAMPLE = {"ENRICHED": 3770, "CREATED": 266, "CORRECTED": 15, "CACHED": 1, "FAILE
 TWELVE = {f"CATEGORY_{n:02d}": 12345 * n for n in range(12)}
 LONG = {f"{'W' * 61}{n:02d}": 1000 * (n + 1) for n in range(5)}
 
-CASES: dict[str, tuple[str, int, Counts, Counts | None]] = {
-    "prediction alone": ("Predicted categories", 4052, SAMPLE, None),
-    "before and after": ("EnrichmentLog → LlamaLog", 4052, SAMPLE, SAMPLE),
-    "no rows": ("Empty", 0, dict.fromkeys(SAMPLE, 0), dict.fromkeys(SAMPLE, 0)),
-    "one label": ("One", 10, {"ONLY": 10}, {"ONLY": 10}),
-    "one row": ("One", 1, {"ONLY": 1, "NONE": 0}, {"ONLY": 1, "NONE": 0}),
-    "12 labels": ("Twelve", sum(TWELVE.values()), TWELVE, TWELVE),
-    "labels of 63 characters": ("Long", 15_000, LONG, LONG),
-    "all of it long": ("From one thing to quite another " * 4, 15_000, LONG, LONG),
-    "a long heading": ("From one thing to quite another " * 6, 4052, SAMPLE, SAMPLE),
-    "four thousand million rows": ("Many", 4_052_000_000, {"A": 4_051_999_999, "B": 1}, None),
-    "a label that nobody predicted": ("Differs", 10, {"A": 10}, {"A": 7, "OTHER": 3}),
-    "signs of a formula": ("$5 → $6", 10, {"a$b$c": 10, r"$\x$": 0}, {"a$b$c": 10}),
+CASES: dict[str, tuple[str, int, dict[str, Counts]]] = {
+    "prediction alone": ("Predicted categories", 4052, {"predicted": SAMPLE}),
+    "before and after": ("EnrichmentLog → LlamaLog", 4052, {"predicted": SAMPLE, "after": SAMPLE}),
+    "three readings": (
+        "Predicted categories",
+        4052,
+        {
+            "predicted": SAMPLE,
+            "with FAILED first": SAMPLE | {"FAILED": 160, "ENRICHED": 3610},
+            "with CORRECTED first": SAMPLE,
+        },
+    ),
+    "no rows": (
+        "Empty",
+        0,
+        {"predicted": dict.fromkeys(SAMPLE, 0), "after": dict.fromkeys(SAMPLE, 0)},
+    ),
+    "one label": ("One", 10, {"predicted": {"ONLY": 10}, "after": {"ONLY": 10}}),
+    "one row": ("One", 1, {"predicted": {"ONLY": 1, "NONE": 0}, "after": {"ONLY": 1, "NONE": 0}}),
+    "12 labels": ("Twelve", sum(TWELVE.values()), {"predicted": TWELVE, "after": TWELVE}),
+    "labels of 63 characters": ("Long", 15_000, {"predicted": LONG, "after": LONG}),
+    "all of it long": (
+        "From one thing to quite another " * 4,
+        15_000,
+        {"predicted": LONG, "after": LONG},
+    ),
+    "a long heading": (
+        "From one thing to quite another " * 6,
+        4052,
+        {"predicted": SAMPLE, "after": SAMPLE},
+    ),
+    "four thousand million rows": (
+        "Many",
+        4_052_000_000,
+        {"predicted": {"A": 4_051_999_999, "B": 1}},
+    ),
+    "a label that nobody predicted": (
+        "Differs",
+        10,
+        {"predicted": {"A": 10}, "after": {"A": 7, "OTHER": 3}},
+    ),
+    "signs of a formula": (
+        "$5 → $6",
+        10,
+        {"predicted": {"a$b$c": 10, r"$\x$": 0}, "after": {"a$b$c": 10}},
+    ),
 }
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -126,18 +159,18 @@ def test_the_scale_is_whole_numbers_side_by_side(case: str) -> None:
 def test_names_are_shown_as_they_are(case: str) -> None:
     found = texts(drawn(case)[1])
     # A long name may be broken into lines.
-    assert set(CASES[case][2]) <= {"".join(text.get_text().split()) for text in found}
+    assert set(CASES[case][2]["predicted"]) <= {"".join(text.get_text().split()) for text in found}
     assert not any(text.get_parse_math() for text in found if "$" in text.get_text())
 
 
 @every_case
 def test_its_words_name_every_label_and_count(case: str) -> None:
-    heading, before, predicted, after = CASES[case]
+    heading, before, series = CASES[case]
     alt = drawn(case)[0].alt
     assert heading in alt and f"{before:,} rows before" in alt
-    for label, rows in predicted.items():
-        told = f"{label} {rows:,} predicted"
-        assert (told if after is None else f"{told} and {after.get(label, 0):,} after") in alt
+    for label in series["predicted"]:
+        told = [f"{counts.get(label, 0):,} {name}" for name, counts in series.items()]
+        assert f"{label} {' and '.join(told)}" in alt
 
 
 def test_a_label_that_nobody_predicted_is_not_left_out() -> None:

@@ -1,5 +1,6 @@
 """The census: exact counts per label, per rule and per group of equal rule columns, in one scan."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -81,22 +82,39 @@ def _groupable(table: Table, name: str) -> sql.Composable:
 def _census(classify: Classify, answer: dict[str, Any]) -> Census:
     """Shape the server's JSON into facts."""
     counted = answer["labels"] or {}
-    rules = [rule.label for rule in classify.rules] + [classify.otherwise]
-    numbers = {place: (takes, alone) for place, takes, alone in answer["rules"] or []}
+    labels = [*(rule.label for rule in classify.rules), classify.otherwise]
+    columns = classify.rule_columns()
+    nulls: dict[str, dict[str, int]] = {}
+    for place, label, rows in answer["nulls"] or []:
+        nulls.setdefault(columns[place - 1], {})[label] = rows
     return Census(
         total=answer["total"] or 0,
         predicted={label: counted.get(label, {}).get("rows", 0) for label in classify.labels},
-        columns=classify.rule_columns(),
+        columns=columns,
         groups=tuple(
             Group(label=group["label"], values=tuple(group["values"]), rows=group["rows"])
             for group in answer["groups"] or []
         ),
         group_counts={label: entry["groups"] for label, entry in counted.items()},
-        rules=tuple(
-            RuleCount(label=label, takes=numbers.get(n, (0, 0))[0], alone=numbers.get(n, (0, 0))[1])
-            for n, label in enumerate(rules, start=1)
-        ),
+        rules=tuple(_rules(labels, answer["rules"] or [])),
+        nulls=nulls,
     )
+
+
+def _rules(labels: list[str], hits: list[tuple[int, int, int]]) -> Iterator[RuleCount]:
+    """Yield each rule's counts; a hit is a rule that matches, the one that takes, and the rows."""
+    for n, label in enumerate(labels, start=1):
+        own = [(by, rows) for place, by, rows in hits if place == n]
+        taken: dict[str, int] = {}
+        for by, rows in own:
+            if by < n:
+                taken[labels[by - 1]] = taken.get(labels[by - 1], 0) + rows
+        yield RuleCount(
+            label=label,
+            takes=sum(rows for by, rows in own if by == n),
+            alone=sum(rows for _, rows in own),
+            taken_by=taken,
+        )
 
 
 def _value(connection: psycopg.Connection[Any], query: str) -> Any:
@@ -121,11 +139,14 @@ SELECT jsonb_build_object(
     'labels', (SELECT jsonb_object_agg(label, jsonb_build_object('rows', rows, 'groups', groups))
                FROM (SELECT label, sum(rows) AS rows, count(*) AS groups
                      FROM groups GROUP BY label) AS l),
-    'rules', (SELECT jsonb_agg(jsonb_build_array(place, takes, alone) ORDER BY place)
-              FROM (SELECT m.place, coalesce(sum(rows) FILTER (WHERE rule = m.place), 0) AS takes,
-                           coalesce(sum(rows) FILTER (WHERE m.hit), 0) AS alone
+    'rules', (SELECT jsonb_agg(jsonb_build_array(place, rule, rows) ORDER BY place, rule)
+              FROM (SELECT m.place, rule, sum(rows) AS rows
                     FROM groups, unnest(matches) WITH ORDINALITY AS m (hit, place)
-                    GROUP BY m.place) AS r),
+                    WHERE m.hit GROUP BY m.place, rule) AS r),
+    'nulls', (SELECT jsonb_agg(jsonb_build_array(place, label, rows) ORDER BY place, rows DESC)
+              FROM (SELECT v.place, label, sum(rows) AS rows
+                    FROM groups, unnest(values) WITH ORDINALITY AS v (value, place)
+                    WHERE v.value IS NULL GROUP BY v.place, label) AS n),
     'groups', (SELECT jsonb_agg(jsonb_build_object('label', label, 'values', values, 'rows', rows)
                                 ORDER BY rows DESC, label, values)
                FROM groups WHERE place <= {limit}))"""

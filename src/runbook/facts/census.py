@@ -1,7 +1,7 @@
 """Exact counts of the rows as the rules see them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class RuleCount:
     """Rows that it classifies, being the first that matches."""
     alone: int
     """Rows that it would match if it stood first."""
+    taken_by: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that earlier rules take, by the label that they get instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +40,13 @@ class Census:
     group_counts: Mapping[str, int]
     """How many groups each label has in all."""
     rules: tuple[RuleCount, ...]
+    nulls: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Rows with NULL in a column that the rules look at: column → label that they get → rows."""
+
+    def with_first(self, rule: RuleCount) -> Mapping[str, int]:
+        """Return the rows of each label if a rule stood before all others."""
+        read = dict(self.predicted)
+        for label, rows in rule.taken_by.items():
+            read[label] -= rows
+            read[rule.label] += rows
+        return read

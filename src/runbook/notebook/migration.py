@@ -160,7 +160,8 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 from runbook.report.chart import category_chart
 
                 total = counts.before.total if counts.before else counts.after.total
-                self.show(category_chart(self.spec.heading, total, labels, counts.after.categories))
+                series = {"predicted": labels, "after": counts.after.categories}
+                self.show(category_chart(self.spec.heading, total, series))
 
     def _compare_times(self) -> None:
         """Show what was estimated beside what it was."""

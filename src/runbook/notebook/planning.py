@@ -1,21 +1,15 @@
 """What review and migration have in common: findings, prediction and plan, shown to a person."""
 
-from collections.abc import Iterator
 from typing import TypeVar
 
-from runbook.facts import Census
 from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run, unfinished_run
 from runbook.parameters import PlanParameters
 from runbook.plan import Plan, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.record import PlanRecord
-from runbook.report import html, statements
-from runbook.report.numbers import share
+from runbook.report import html, rules, statements
 from runbook.vocabulary import Finding, Level, Phase
-
-EXAMPLES = 3
-"""How many groups are shown of each label that a rule gives."""
 
 P = TypeVar("P", bound=PlanParameters)
 
@@ -108,37 +102,33 @@ class Planning(Session[P]):
         self.show(statements.planned(self.plan.statements))
 
     def predict(self) -> None:
-        """Show how the rules classify the rows as they are: per rule, and the values behind."""
+        """Show how the rules classify the rows as they are: per rule, the values behind, and what
+        another order of the rules would give."""
         if self.is_repeat:
             self.skip()
             return
         with self._timed("predict"):
-            census = self.catalog.census
-            if census is None or not census.rules:
+            census, classify = self.catalog.census, self.spec.classify
+            if census is None or classify is None:
                 self.skip()
                 return
-            rules = [
-                (n, rule.label, rule.takes, share(rule.takes, census.total), rule.alone)
-                for n, rule in enumerate(census.rules, start=1)
-            ]
-            rules[-1] = (rules[-1][0], f"{census.rules[-1].label} (otherwise)", *rules[-1][2:])
-            self.show(
-                html.table(
-                    ["rule", "label", "rows it takes", "share", "rows it would match"], rules
-                ),
-                html.table(["label", *census.columns, "rows"], list(_examples(census))),
-            )
+            self.show(rules.rules(classify, census))
+            self.show(*rules.values_without_rule(classify, census), rules.values_behind(census))
+            if census.nulls:
+                self.show(rules.nulls(census))
+            self.show(*rules.readings(census))
 
     def chart(self) -> None:
         """Show the prediction as a chart."""
-        if self.is_repeat or not self.catalog.census or not self.catalog.census.rules:
+        census = self.catalog.census
+        if self.is_repeat or census is None or not census.rules:
             self.skip()
             return
         with self._timed("chart"):
             from runbook.report.chart import category_chart
 
-            census = self.catalog.census
-            self.show(category_chart("Predicted categories", census.total, census.predicted))
+            series = rules.charted(census)
+            self.show(category_chart("Predicted categories", census.total, series))
 
     def _show_repeat(self) -> None:
         """Show the run that did it, and whether it ran the same spec."""
@@ -157,24 +147,14 @@ class Planning(Session[P]):
 
     def skip(self) -> None:
         """Say that a cell has nothing to do."""
-        why = "Already applied: skipped." if self.is_repeat else "Nothing to show for this spec."
+        why = (
+            "Already applied: skipped."
+            if self.is_repeat
+            else "The rows were not counted by rules: there are none, or a finding says why not."
+        )
         self.show(html.line(why))
 
     @property
     def plan(self) -> Plan | None:
         """The plan, or None where there is nothing to do."""
         return self._plan
-
-
-def _examples(census: Census) -> Iterator[tuple[object, ...]]:
-    """Yield the values behind each label: all that were read of those that no rule took, and the
-    largest few of the others."""
-    otherwise = census.rules[-1].label
-    for label in sorted(census.predicted, key=lambda name: (name != otherwise, name)):
-        groups = [group for group in census.groups if group.label == label]
-        shown = groups if label == otherwise else groups[:EXAMPLES]
-        yield from ((label, *group.values, group.rows) for group in shown)
-        rest = census.group_counts.get(label, 0) - len(shown)
-        if rest:
-            others = census.predicted[label] - sum(group.rows for group in shown)
-            yield (label, f"… {rest:,} more", *[""] * (len(census.columns) - 1), others)

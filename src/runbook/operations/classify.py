@@ -28,6 +28,7 @@ from runbook.operations.base import (
     Scope,
     blocker,
     not_null_name,
+    note,
 )
 from runbook.operations.indexes import set_to_itself
 from runbook.operations.rule import Rule, label_expression, others_expression
@@ -173,6 +174,14 @@ class Classify(Operation):
                     if rule.alone
                     else "Nothing is to be done if that is known.",
                 )
+        for name, labels in census.nulls.items():
+            given = ", ".join(f"{label} ({rows:,})" for label, rows in labels.items())
+            yield note(
+                "rule-column-null",
+                f"{table}.{name}",
+                f"{sum(labels.values()):,} rows have NULL in {name!r}, and get {given}.",
+                "If that is not what they are, write a rule for them (`is_null = true`).",
+            )
         rest = census.rules[last].takes
         if rest > self.expect_otherwise:
             caught = [group for group in census.groups if group.label == self.otherwise]

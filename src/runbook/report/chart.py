@@ -22,58 +22,33 @@ from runbook.report.numbers import duration, share
 from runbook.run.online import Sample
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
+_COLOURS = ((_PREDICTED, "//"), (_AFTER, ""), ("#E69F00", ".."))
+"""Colour and hatching of each series of a category chart."""
 _DPI = 160
 _WIDTH_INCHES = 8.0
 _TITLE_CHARACTERS = 60
 _NAME_CHARACTERS = 22
 
 
-def category_chart(
-    heading: str,
-    before: int,
-    predicted: Mapping[str, int],
-    after: Mapping[str, int] | None = None,
-) -> Image:
+def category_chart(heading: str, before: int, series: Mapping[str, Mapping[str, int]]) -> Image:
     """Return the chart as a PNG with alternative text, largest category on top.
 
-    Without `after` it shows the prediction alone.
+    `series` are the counts to compare, at most as many as there are `_COLOURS`, each under the
+    name that the legend gives it; the first decides the order. A label that only a later one has
+    stands there with none.
     """
-    unforeseen = {label: 0 for label in after or {} if label not in predicted}
-    predicted = dict(predicted) | unforeseen
-    # The largest on top, equal ones in the spec's order.
-    labels = sorted(predicted, key=predicted.__getitem__, reverse=True)[::-1]
+    labels = _in_order(series)
     title = textwrap.fill(heading, _TITLE_CHARACTERS)
     names = [textwrap.fill(label, _NAME_CHARACTERS) for label in labels]
     lines = title.count("\n") + max((name.count("\n") for name in names), default=0) * len(labels)
+    more = 0.22 * max(0, len(series) - 2) * len(labels)
     figure = Figure(
-        figsize=(_WIDTH_INCHES, 1.6 + 0.62 * (len(labels) + 1) + 0.2 * lines),
+        figsize=(_WIDTH_INCHES, 1.6 + 0.62 * (len(labels) + 1) + 0.2 * lines + more),
         layout="constrained",
     )
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    height = 0.38 if after is not None else 0.6
-    places = list(range(len(labels)))
-    series: list[tuple[str, Mapping[str, int], str, str]] = [
-        ("predicted by the rules", predicted, _PREDICTED, "//")
-    ]
-    if after is not None:
-        series.append(("after", after, _AFTER, ""))
-    for n, (name, counts, colour, hatch) in enumerate(series):
-        offset = height * ((len(series) - 1) / 2 - n)
-        bars = axes.barh(
-            [place + offset for place in places],
-            [counts.get(label, 0) for label in labels],
-            height=height,
-            label=name,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-        )
-        axes.bar_label(
-            bars,
-            labels=[_count(counts.get(label, 0), before) for label in labels],
-            padding=4,
-        )
+    _draw_series(axes, labels, before, series)
     top = axes.barh(
         [len(labels)],
         [before],
@@ -82,8 +57,8 @@ def category_chart(
         label="before: not classified",
     )
     axes.bar_label(top, labels=[f"{before:,} rows"], padding=4)
-    axes.set_yticks([*places, len(labels)], [*names, "before"], parse_math=False)
-    longest = max([before, *predicted.values(), *(after or {}).values(), 1])
+    axes.set_yticks([*range(len(labels)), len(labels)], [*names, "before"], parse_math=False)
+    longest = max([before, 1, *(rows for counts in series.values() for rows in counts.values())])
     axes.set_xlim(0, longest * 1.22)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(lambda amount, _: f"{amount:,.0f}")
@@ -91,7 +66,37 @@ def category_chart(
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    return _image(figure, _alternative(heading, before, predicted, after))
+    return _image(figure, _alternative(heading, before, series))
+
+
+def _in_order(series: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return all labels, the largest last, since that one is drawn on top; equal ones stand in the
+    spec's order from the top."""
+    first = next(iter(series.values()))
+    known = dict.fromkeys(label for counts in series.values() for label in counts)
+    return sorted(known, key=lambda label: first.get(label, 0), reverse=True)[::-1]
+
+
+def _draw_series(
+    axes: Any, labels: list[str], before: int, series: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Draw the bars of each series beside those of the others, with their figures."""
+    height = 0.6 if len(series) == 1 else 0.76 / len(series)
+    for n, ((name, counts), (colour, hatch)) in enumerate(
+        zip(series.items(), _COLOURS[: len(series)], strict=True)
+    ):
+        offset = height * ((len(series) - 1) / 2 - n)
+        bars = axes.barh(
+            [place + offset for place in range(len(labels))],
+            [counts.get(label, 0) for label in labels],
+            height=height,
+            label=textwrap.fill(name, _NAME_CHARACTERS),
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+        )
+        shown = [_count(counts.get(label, 0), before) for label in labels]
+        axes.bar_label(bars, labels=shown, padding=4)
 
 
 def phase_chart(phases: Sequence[Mapping[str, Any]]) -> Image:
@@ -165,16 +170,10 @@ def _count(rows: int, total: int) -> str:
     return f"{rows:,} ({share(rows, total)})"
 
 
-def _alternative(
-    heading: str,
-    before: int,
-    predicted: Mapping[str, int],
-    after: Mapping[str, int] | None,
-) -> str:
+def _alternative(heading: str, before: int, series: Mapping[str, Mapping[str, int]]) -> str:
     """Return what the chart says, in words."""
-    parts = [
-        f"{label} {rows:,} predicted"
-        + (f" and {after.get(label, 0):,} after" if after is not None else "")
-        for label, rows in sorted(predicted.items(), key=lambda item: -item[1])
-    ]
+    parts = []
+    for label in reversed(_in_order(series)):
+        told = [f"{counts.get(label, 0):,} {name}" for name, counts in series.items()]
+        parts.append(f"{label} {' and '.join(told)}")
     return f"Bar chart, {heading}: {before:,} rows before; {'; '.join(parts)}."

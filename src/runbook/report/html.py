@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from runbook.report.numbers import share
+
 _WORD = 20
 """Up to this length a text without spaces is never broken into lines."""
 
@@ -26,6 +28,12 @@ _WHITESPACE = re.compile(r'<span class="w">(\s+)</span>')
 _LEFT = "text-align:left"
 _CODE = f"{_LEFT};white-space:pre-wrap;margin:0"
 _ASIDE = "opacity:.75;font-size:.93em"
+_BAR = (
+    "display:inline-block;height:.75em;margin-right:.4em;border-radius:2px;"
+    "background:#8fb9de;min-width:1px;width:"
+)
+_BAR_EM = 7.0
+"""The width of a bar that is all of the whole."""
 _BORDERS = {"good": "#2f9e62", "bad": "#d9463c", "plain": "#8894a4"}
 
 
@@ -46,13 +54,30 @@ class Fragment:
 class Aside(str):
     """Text that a table shows with less weight than what stands beside it."""
 
+    def markup(self) -> str:
+        """Return it as a cell's HTML."""
+        return f'<span class="mute" style="{_ASIDE}">{html.escape(self)}</span>'
+
 
 class Code(str):
     """Text that a table shows as code, with its line breaks."""
 
+    def markup(self) -> str:
+        """Return it as a cell's HTML."""
+        # An entity, since pandas would make of two spaces what PostgreSQL does not take for any.
+        code = self.coloured().replace("  ", " &#32;")
+        return f'<pre class="highlight" style="{_CODE}">{code}</pre>'
+
+    def coloured(self) -> str:
+        """Return it as escaped HTML."""
+        return html.escape(self)
+
 
 class Sql(Code):
     """SQL that a table shows in colours."""
+
+    def coloured(self) -> str:
+        return _highlighted(str(self))
 
 
 @dataclass(frozen=True)
@@ -65,6 +90,27 @@ class Folded:
     def __str__(self) -> str:
         return self.line
 
+    def markup(self) -> str:
+        """Return it as a cell's HTML."""
+        shown, code = html.escape(self.line), self.code.markup()
+        return f'<details class="sql"><summary>{shown}</summary>{code}</details>'
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A share of a whole, as a bar with its figure; as text it is the figure alone."""
+
+    part: int
+    whole: int
+
+    def __str__(self) -> str:
+        return share(self.part, self.whole)
+
+    def markup(self) -> str:
+        """Return it as a cell's HTML."""
+        width = self.part / self.whole * _BAR_EM if self.whole else 0.0
+        return f'<span class="word"><span style="{_BAR}{width:.2f}em"></span>{self}</span>'
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -76,6 +122,15 @@ class Verdict:
 
     def __str__(self) -> str:
         return self.yes if self.passed else self.no
+
+    def markup(self) -> str:
+        """Return it as a cell's HTML."""
+        kind, mark = ("good", "✓") if self.passed else ("bad", "✗")
+        return f'<span class="word {kind}">{mark} {html.escape(str(self))}</span>'
+
+
+Dressed = Aside | Code | Folded | Bar | Verdict
+"""What a cell may hold beside text and numbers."""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
@@ -161,19 +216,9 @@ def _cell(item: object) -> str:
     """Return one table cell's HTML; a tuple's items stand below each other."""
     if isinstance(item, tuple):
         return "<br>".join(_cell(part) for part in item).replace("</pre><br>", "</pre>")
-    if isinstance(item, Folded):
-        shown, code = html.escape(item.line), _cell(item.code)
-        return f'<details class="sql"><summary>{shown}</summary>{code}</details>'
-    if isinstance(item, Verdict):
-        kind, mark = ("good", "✓") if item.passed else ("bad", "✗")
-        return f'<span class="word {kind}">{mark} {_text(item)}</span>'
-    if isinstance(item, Code):
-        shown = _highlighted(item) if isinstance(item, Sql) else html.escape(item)
-        # An entity, since pandas would make of two spaces what PostgreSQL does not take for any.
-        return f'<pre class="highlight" style="{_CODE}">{shown}</pre>'.replace("  ", " &#32;")
+    if isinstance(item, Dressed):
+        return item.markup()
     text = html.escape(_text(item))
-    if isinstance(item, Aside):
-        return f'<span class="mute" style="{_ASIDE}">{text}</span>'
     is_word = isinstance(item, str) and len(item) <= _WORD and " " not in item
     return f"<span class='word'>{text}</span>" if is_word else text
 

@@ -379,7 +379,7 @@ PREPARED: Mapping[str, Prepared] = {
     "more rows than expected match no rule": Prepared(
         made=("UPDATE tickets SET state = 'new' WHERE id % 2 = 0",), finds=("W otherwise-exceeded",)
     ),
-    "NULL in a rule's column": Prepared(tickets=TICKETS, finds=()),
+    "NULL in a rule's column": Prepared(tickets=TICKETS, finds=("N rule-column-null",)),
     "a rule that takes nothing": Prepared(
         made=("DELETE FROM tickets WHERE state IN ('done', 'wontfix')",),
         finds=("N rule-takes-nothing",),

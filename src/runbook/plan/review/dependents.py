@@ -79,7 +79,7 @@ def _old_name_findings(table: Table, around: Surroundings, view: bool) -> Iterat
 
 def _routine_finding(one: Related, table: Table, view: bool) -> Finding:
     """Return what becomes of a function whose text names the table."""
-    named = f"{one.name} names {table.name!r}: {one.detail}."
+    named = f"{one.name} names {table.name!r} ({one.detail})."
     change = (
         "Change its text together with the migration (CREATE OR REPLACE FUNCTION), or leave a view "
         "under the old name (--old-name-view) until it is changed."
