@@ -1,10 +1,14 @@
 """The census: what it counts is what the rules give row by row, whatever the columns hold."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runbook.facts import Census
 from runbook.spec import Spec, parse_spec
-from tests.conftest import Database
+from tests.conftest import Cluster, Database
 from tests.migrating import catalog_of
 
 HEAD = """
@@ -71,3 +75,86 @@ def test_an_empty_table_has_a_census(database: Database) -> None:
     text = HEAD.format(one="a", first='equals = "x"', two="b", second='equals = "y"')
     census = census_of(database, parse_spec(text, file="t.toml"))
     assert census.total == 0 and [rule.takes for rule in census.rules] == [0, 0, 0]
+
+
+RULES = """
+name = "census"
+table = "things"
+[[operation]]
+op = "create_enum"
+name = "kind"
+labels = ["A", "B", "C", "rest"]
+[[operation]]
+op = "classify"
+column = "kind"
+type = "kind"
+otherwise = "rest"
+[[operation.rule]]
+label = "A"
+when = { column = "done", like = "a%" }
+[[operation.rule]]
+label = "B"
+when = { column = "state", equals = ["x", "y"] }
+[[operation.rule]]
+label = "A"
+when = { column = "done", equals = "b" }
+[[operation.rule]]
+label = "C"
+when = { any = [{ column = "state", is_null = true }, { column = "done", equals = "ab" }] }
+"""
+
+MATCHES: tuple[Callable[[str | None, str | None], bool], ...] = (
+    lambda done, state: done is not None and done.startswith("a"),
+    lambda done, state: state in {"x", "y"},
+    lambda done, state: done == "b",
+    lambda done, state: state is None or done == "ab",
+    lambda done, state: True,
+)
+LABELS = ("A", "B", "A", "C", "rest")
+
+
+def first_of(order: Sequence[int], row: tuple[str | None, str | None]) -> int:
+    """Return the first rule in an order that matches a row."""
+    return next(n for n in order if MATCHES[n](*row))
+
+
+VALUES = st.sampled_from([None, "", "a", "ab", "b", "x", "y"])
+
+
+def test_it_counts_what_the_rules_give_row_by_row_in_every_order(newest: Cluster) -> None:
+    database, spec = newest.make(), parse_spec(RULES, file="t.toml")
+    database.execute("CREATE TABLE things (done text, state text)")
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(st.tuples(VALUES, VALUES), max_size=12))
+    def holds(rows: list[tuple[str | None, str | None]]) -> None:
+        with database.connect() as connection:
+            connection.execute("TRUNCATE things")
+            connection.cursor().executemany("INSERT INTO things VALUES (%s, %s)", rows)
+        census = census_of(database, spec)
+        given_by = [first_of(range(5), row) for row in rows]
+        for n, rule in enumerate(census.rules):
+            assert rule.takes == given_by.count(n)
+            assert rule.alone == sum(MATCHES[n](*row) for row in rows)
+            taken = Counter(
+                LABELS[by] for by, row in zip(given_by, rows, strict=True) if MATCHES[n](*row)
+                if by < n
+            )  # fmt: skip
+            assert dict(rule.taken_by) == dict(taken)
+        for n, rule in enumerate(census.rules[:-1]):
+            order = [n, *(other for other in range(5) if other != n)]
+            first = Counter(LABELS[first_of(order, row)] for row in rows)
+            assert dict(census.with_first(rule)) == {
+                label: first[label] for label in census.predicted
+            }
+        assert {name: dict(labels) for name, labels in census.nulls.items()} == {
+            name: dict(found)
+            for place, name in enumerate(("done", "state"))
+            if (found := Counter(LABELS[by] for by, row in zip(given_by, rows, strict=True)
+                                 if row[place] is None))
+        }  # fmt: skip
+
+    try:
+        holds()
+    finally:
+        newest.drop(database)

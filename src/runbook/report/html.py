@@ -30,7 +30,7 @@ _CODE = f"{_LEFT};white-space:pre-wrap;margin:0"
 _ASIDE = "opacity:.75;font-size:.93em"
 _BAR = (
     "display:inline-block;height:.75em;margin-right:.4em;border-radius:2px;"
-    "background:#8fb9de;min-width:1px;width:"
+    "background:#8fb9de;width:"
 )
 _BAR_EM = 7.0
 """The width of a bar that is all of the whole."""
@@ -108,7 +108,8 @@ class Bar:
 
     def markup(self) -> str:
         """Return it as a cell's HTML."""
-        width = self.part / self.whole * _BAR_EM if self.whole else 0.0
+        # The smallest share is seen, too.
+        width = max(self.part / self.whole * _BAR_EM, 0.1) if self.part else 0.0
         return f'<span class="word"><span style="{_BAR}{width:.2f}em"></span>{self}</span>'
 
 

@@ -129,7 +129,7 @@ def readings(census: Census) -> Iterator[html.Fragment]:
                     html.Bar(census.predicted[label], census.total),
                     first[label],
                     html.Bar(first[label], census.total),
-                    f"{first[label] - census.predicted[label]:+,}",
+                    f"{change:+,}" if (change := first[label] - census.predicted[label]) else None,
                 )
                 for label in _by_size(census.predicted)
             ],
