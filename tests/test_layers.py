@@ -21,6 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("spec",),
     ("catalog",),
     ("plan",),
+    ("lint",),
     ("run",),
     ("verify",),
     ("rehearsal",),

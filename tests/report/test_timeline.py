@@ -3,9 +3,8 @@
 import re
 from typing import Any
 
-import pytest
-
 from runbook.errors import Outcome
+from runbook.plan.estimate import Range
 from runbook.record import Count, CountAfter, Counts
 from runbook.report import html, statements, summary
 from runbook.report.chart import batch_chart, phase_chart
@@ -194,11 +193,13 @@ def test_settings_that_follow_each_other_are_one_row() -> None:
         planned("SET c", Phase.CUTOVER, Role.SETTING),
         planned("ALTER", Phase.CUTOVER),
     ]
-    text = repr(statements.planned(plan))
+    ranges = [None] * 5 + [Range(least_ms=500.0, likely_ms=1_500.0, most_ms=4_000.0)]
+    text = repr(statements.planned(plan, ranges))
+    assert text.splitlines()[-1].endswith("1.5 s 500 ms–4.0 s")
     assert [line.split()[0] for line in text.splitlines()[1:] if re.match(r"\s*\d", line)] == [
         "1–2", "3", "4", "5", "6",
     ]  # fmt: skip
-    markup = re.sub(r"<[^>]+>", "", statements.planned(plan).markup)
+    markup = re.sub(r"<[^>]+>", "", statements.planned(plan, ranges).markup)
     assert "SET a;\nSET b" in markup and "-- undo: DROP" in markup
     ran = [executed(one, ms) for ms, one in enumerate(plan, start=1)]
     rows = repr(statements.executed(ran)).splitlines()[1:]
@@ -227,6 +228,5 @@ def executed(statement: Statement, ms: float) -> Executed:
     )
 
 
-@pytest.mark.parametrize("shows", [statements.planned, statements.executed])
-def test_no_statements_are_said_to_be_none(shows: Any) -> None:
-    assert repr(shows([])) == "None."
+def test_no_statements_are_said_to_be_none() -> None:
+    assert repr(statements.planned([], [])) == repr(statements.executed([])) == "None."

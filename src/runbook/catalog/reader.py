@@ -9,6 +9,7 @@ from runbook.catalog import queries
 from runbook.catalog.census import read_census
 from runbook.catalog.ledger import is_foreign, read_applied, read_unfinished
 from runbook.catalog.rows import Connection, plain_search_path, rows, snapshot
+from runbook.catalog.sample import read_sample
 from runbook.catalog.surroundings import read_pooler, read_surroundings
 from runbook.catalog.written import written
 from runbook.errors import RefusedError
@@ -51,6 +52,7 @@ def read_catalog(
     with snapshot(connection):
         table = read_table(connection, spec)
         privileges = missing_privileges(connection, table, ledger_schema)
+        census = _census(connection, spec, table, privileges) if count else None
         return Catalog(
             server=server,
             ledger_schema=ledger_schema,
@@ -58,11 +60,12 @@ def read_catalog(
             relations=_relations(connection, spec),
             types=read_types(connection, spec),
             missing_privileges=privileges,
-            census=_census(connection, spec, table, privileges) if count else None,
+            census=census,
             ledger_is_foreign=is_foreign(connection, ledger_schema),
             applied=read_applied(connection, ledger_schema, spec),
             unfinished=read_unfinished(connection, ledger_schema, spec),
             written=written(connection, table.oid) if table else None,
+            sample=read_sample(connection, table) if table and census else None,
             pooler=pooler,
             surroundings=read_surroundings(connection, server, table) if count and table else None,
         )

@@ -8,6 +8,7 @@ fields and classes that the hash leaves out.
 from runbook.facts.catalog import Catalog, Written
 from runbook.facts.census import Census, Group, RuleCount
 from runbook.facts.runs import LedgerEntry, Recorded, Span, Unfinished
+from runbook.facts.sample import Sample
 from runbook.facts.server import OLDEST, Server
 from runbook.facts.surroundings import (
     Activity,
@@ -52,6 +53,7 @@ __all__ = [
     "Related",
     "Replica",
     "RuleCount",
+    "Sample",
     "Sequence",
     "Server",
     "Slot",

@@ -6,6 +6,7 @@ from typing import Any
 
 from runbook.facts.census import Census
 from runbook.facts.runs import LedgerEntry, Unfinished
+from runbook.facts.sample import Sample
 from runbook.facts.server import Server
 from runbook.facts.surroundings import Surroundings
 from runbook.facts.table import Table, TypeFacts
@@ -52,3 +53,5 @@ class Catalog:
     which."""
     surroundings: Surroundings | None = None
     """What depends on the table or uses it; None where the rows were not counted either."""
+    sample: Sample | None = None
+    """How fast a few rows were read; None where the rows were not counted either."""

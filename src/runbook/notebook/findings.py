@@ -1,6 +1,7 @@
 """Findings and the inventory as a person sees them, and how a blocker ends a run."""
 
 from runbook.errors import BlockedError
+from runbook.lint import Remark
 from runbook.plan import blockers
 from runbook.plan.inventory import Entry
 from runbook.report import html
@@ -31,6 +32,24 @@ def as_inventory(entries: tuple[Entry, ...]) -> html.Fragment:
     return html.table(
         ["what", "name", "definition", "in this migration"],
         [(one.kind, one.name, _told(one.detail), one.fate) for one in entries],
+    )
+
+
+def as_remarks(found: tuple[Remark, ...]) -> html.Fragment:
+    """Return what the linter says, with our answers."""
+    return html.table(
+        ["squawk's rule", "what it says", "about", "our answer"],
+        [
+            (
+                one.rule,
+                one.message,
+                one.statements[0]
+                if len(one.statements) == 1
+                else (one.statements[0], html.Aside(f"and {len(one.statements) - 1:,} more")),
+                one.answer or "none yet: read it",
+            )
+            for one in found
+        ],
     )
 
 

@@ -6,9 +6,11 @@ from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run, unfinished_run
 from runbook.parameters import PlanParameters
 from runbook.plan import Plan, build_plan, resumed_plan, review
+from runbook.plan.estimate import FIXED_MS, by_statement, expected
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html, rules, statements
+from runbook.report.numbers import duration
 from runbook.vocabulary import Finding, Level, Phase
 
 P = TypeVar("P", bound=PlanParameters)
@@ -87,19 +89,40 @@ class Planning(Session[P]):
                         "Phases": " → ".join(dict.fromkeys(one.phase for one in there)),
                         "Statements": f"{len(there)}, in full in plan.sql; "
                         f"{len(back)} more are the way back (`runbook rollback`)",
-                        "Estimated time": f"{plan.estimated_ms / 1000:,.1f} s",
-                        "Estimated lock": f"{plan.estimated_lock_ms:,.0f} ms (ACCESS EXCLUSIVE)",
+                        "Estimated time": self._estimated(plan.estimated_ms),
+                        "Estimated lock": f"{self._estimated(plan.estimated_lock_ms)}, ACCESS "
+                        "EXCLUSIVE",
                         **({"Why": " ".join(plan.reasons)} if plan.reasons else {}),
                     }
                 )
             )
+
+    def _estimated(self, nominal_ms: float) -> str:
+        """Return a duration with its range, by the sample."""
+        found = expected(nominal_ms, self.catalog.sample, fixed_ms=FIXED_MS)
+        return f"{duration(found.likely_ms)} ({statements.between(found)})"
 
     def show_statements(self) -> None:
         """Show every statement of the plan with its lock and its undo."""
         if self.plan is None:
             self.skip()
             return
-        self.show(statements.planned(self.plan.statements))
+        sample = self.catalog.sample
+        ranges = by_statement([*self.plan.statements], self.rows, sample)
+        self.show(statements.planned(self.plan.statements, ranges))
+        if sample is not None:
+            self.show(
+                html.line(
+                    f"Times are scaled by a sample: {sample.rows:,} rows were read and hashed at "
+                    f"{sample.median_us:,.1f} µs each (from {sample.least_us:,.1f} to "
+                    f"{sample.most_us:,.1f} µs). A rehearsal measures the statements themselves."
+                )
+            )
+
+    @property
+    def rows(self) -> int:
+        """How many rows were counted."""
+        return self.catalog.census.total if self.catalog.census else 0
 
     def predict(self) -> None:
         """Show how the rules classify the rows as they are: per rule, the values behind, and what

@@ -1,7 +1,10 @@
 """01_review: what is there, what will happen, and what speaks against it. Reads only."""
 
+import subprocess
+
 from runbook.errors import Outcome
-from runbook.notebook.findings import as_inventory
+from runbook.lint import find_squawk, lint_findings, remarks
+from runbook.notebook.findings import as_inventory, as_remarks
 from runbook.notebook.planning import Planning
 from runbook.parameters import ReviewParameters
 from runbook.plan.inventory import inventory
@@ -32,6 +35,25 @@ class Review(Planning[ReviewParameters]):
             self.show(as_inventory(inventory(self.spec, self.catalog, self.parameters.options)))
             if around.hidden:
                 self.show(html.line(f"Not to be seen by this role: {'; '.join(around.hidden)}."))
+
+    def lint(self) -> None:
+        """Show what squawk says of the plan, with this project's answer to each."""
+        if self.plan is None:
+            return
+        with self._timed("lint"):
+            program = find_squawk()
+            if program is None:
+                self.show(html.line("The linter squawk is not installed (extra `lint`): left out."))
+                return
+            try:
+                found = remarks(self.plan, self.catalog.server.version_number, program)
+            except (subprocess.SubprocessError, ValueError) as error:
+                self.show(html.line(f"The linter squawk did not end well: {error}"))
+                return
+            self.show(as_remarks(found))
+            unanswered = tuple(lint_findings(found))
+            if unanswered:
+                self.note_findings(unanswered)
 
     def conclude(self) -> None:
         """Publish the result: the hash to approve."""

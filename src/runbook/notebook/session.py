@@ -153,7 +153,7 @@ class Session(Generic[P]):
 
     def note_findings(self, findings: tuple[Finding, ...]) -> None:
         """Note findings and show them."""
-        self.record.findings = [
+        self.record.findings += [
             {key: str(value) for key, value in vars(finding).items()} for finding in findings
         ]
         self.show(as_table(findings))

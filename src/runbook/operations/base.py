@@ -115,7 +115,7 @@ class Scope:
         state: str | None = None,
         cleanup: str | None = None,
         made: Made | None = None,
-        per_row: bool = False,
+        row_us: float = 0.0,
     ) -> Statement:
         """Return a statement with this run's lock timeout."""
         return Statement(
@@ -130,7 +130,7 @@ class Scope:
             state=state,
             cleanup=cleanup,
             made=made,
-            per_row=per_row,
+            row_us=row_us,
         )
 
     def renamed(self, name: str) -> Self:
@@ -221,11 +221,6 @@ class Operation(BaseModel):
     def needed_bytes(self, scope: Scope) -> int:
         """Return how many bytes its statements add to the table and its indexes, at most."""
         return 0
-
-    def estimated_ms(self, scope: Scope) -> float:
-        """Return the estimated time of its statements in milliseconds; constants were measured on
-        2 cores and are good for an order of magnitude."""
-        return 0.0
 
     def after(self, scope: Scope) -> Scope:
         """Return what the next operation will find."""

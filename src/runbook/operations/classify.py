@@ -47,6 +47,9 @@ REWRITE_SHARE = 0.25
 UPDATE_US, UPDATE_INDEX_US = 5.0, 6.0
 """Microseconds to update one row, and for each index more: 77 in all with 12 of them."""
 
+SCAN_US = 0.5
+"""Microseconds to read one row and compare its label with the rules."""
+
 REWRITE_US, REWRITE_INDEX_US = 2.0, 1.5
 """Microseconds to rewrite one row, and for each index more: 20 in all with 12 of them."""
 
@@ -237,12 +240,11 @@ class Classify(Operation):
         _, different = self._commonest(scope.census)
         return stored * different // max(1, scope.census.total)
 
-    def estimated_ms(self, scope: Scope) -> float:
+    def _update_us(self, scope: Scope) -> float:
+        """Return what updating those that differ takes, in microseconds for each row of all."""
         _, different = self._commonest(scope.census)
-        indexes = len(scope.table.indexes)
-        if self._default(scope) is None:
-            return scope.census.total * (REWRITE_US + REWRITE_INDEX_US * indexes) / 1000
-        return different * (UPDATE_US + UPDATE_INDEX_US * indexes) / 1000
+        each = UPDATE_US + UPDATE_INDEX_US * len(scope.table.indexes)
+        return different * each / max(1, scope.census.total)
 
     def statements(self, scope: Scope) -> Iterator[Statement]:
         label, _ = self._commonest(scope.census)
@@ -259,7 +261,7 @@ class Classify(Operation):
                 ),
                 f"Classify the rows that are not {label}",
                 lock=Lock.ROW_EXCLUSIVE,
-                per_row=True,
+                row_us=self._update_us(scope),
             )
             yield self._drop_default(scope, Phase.ATOMIC)
         if scope.old_name_view:
@@ -312,7 +314,7 @@ class Classify(Operation):
             ),
             "Classify every row in one rewrite of the table",
             lock=Lock.ACCESS_EXCLUSIVE,
-            per_row=True,
+            row_us=REWRITE_US + REWRITE_INDEX_US * len(scope.table.indexes),
         )
 
     def _type(self, scope: Scope) -> sql.Composable:
@@ -377,6 +379,7 @@ class Classify(Operation):
                     others=others_expression(self.rules, self.otherwise, label),
                 ),
                 f"Classify the rows of a block range of {leaf[1]} that are not {label}",
+                row_us=SCAN_US + self._update_us(scope),
             )
             yield self._batch(
                 scope,
@@ -395,12 +398,20 @@ class Classify(Operation):
             lock=Lock.ACCESS_SHARE,
             phase=Phase.BACKFILL,
             role=Role.SWEEP,
+            row_us=SCAN_US,
         )
         yield from contract_trigger(scope, self.column, self.rule_columns())
         yield self._drop_default(scope, Phase.CUTOVER)
 
     def _batch(
-        self, scope: Scope, leaf: tuple[str, str], role: Role, filter_: sql.Composable, title: str
+        self,
+        scope: Scope,
+        leaf: tuple[str, str],
+        role: Role,
+        filter_: sql.Composable,
+        title: str,
+        *,
+        row_us: float = 0.0,
     ) -> Statement:
         """Return the backfill of a range of blocks of one table."""
         assignments = self._assignments(scope, keys=False)
@@ -411,6 +422,7 @@ class Classify(Operation):
             phase=Phase.BACKFILL,
             role=role,
             table=leaf,
+            row_us=row_us,
         )
 
     def adds(self, scope: Scope) -> Additions:

@@ -1,6 +1,6 @@
 """Making the plan: spec + catalog → statements. Pure: no connection, no clock, no randomness."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -10,15 +10,13 @@ from runbook import sql
 from runbook.facts import Catalog, Table, TypeFacts
 from runbook.operations.base import Additions, Operation, Scope
 from runbook.plan.digest import digests_after, digests_before, rows_of_ranges, savepoint
+from runbook.plan.estimate import FIXED_MS, nominal_ms
 from runbook.plan.hand_set import hand_set
 from runbook.plan.model import Mode, Options, Plan, hashed
 from runbook.plan.tally import tally_after, tally_before
 from runbook.settings import pinned, set_local
 from runbook.spec import Spec
 from runbook.vocabulary import Lock, Phase, Role, Statement
-
-STATEMENTS_MS = 50.0
-"""Milliseconds for all that does not depend on the rows."""
 
 MAINTENANCE_MS = 1_500
 """How long a try waits for an autovacuum to give way."""
@@ -60,11 +58,15 @@ def steps(
         scope = operation.after(scope)
 
 
-def choose_mode(course: Iterable[Step], options: Options) -> Mode:
-    """Return the mode of the plan: `auto` is atomic within the lock budget, and online above it."""
+def choose_mode(course: list[Step], spec: Spec, options: Options) -> Mode:
+    """Return the mode of the plan: `auto` is atomic within the lock budget, and online above it.
+
+    It goes by the nominal figures: what a machine does at the moment must not change the plan.
+    """
     if options.mode != "auto":
         return options.mode
-    return "online" if estimated_lock_ms(list(course)) > options.lock_budget_ms else "atomic"
+    locked_ms = estimated_lock_ms(course, spec, options)
+    return "online" if locked_ms > options.lock_budget_ms else "atomic"
 
 
 def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
@@ -72,13 +74,14 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
     assert catalog.table is not None and catalog.census is not None
     table = catalog.table
     atomic = list(steps(spec, catalog, table, options))
-    mode = choose_mode(atomic, options)
+    mode = choose_mode(atomic, spec, options)
     online = list(steps(spec, catalog, table, options, online=True)) if mode == "online" else []
-    there = (
+    there = tuple(
         _online_statements(online, spec, options)
         if online
         else _atomic_statements(atomic, spec, options)
     )
+    rows = catalog.census.total
     return Plan(
         migration=spec.name,
         mode=mode,
@@ -88,8 +91,8 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
         statements=(*there, *_way_back(atomic, spec, options)),
         reasons=tuple(why for step in atomic for why in step.operation.reasons(step.scope)),
         predicted=catalog.census.predicted,
-        estimated_lock_ms=STATEMENTS_MS if online else estimated_lock_ms(atomic),
-        estimated_ms=estimated_lock_ms(atomic),
+        estimated_lock_ms=FIXED_MS if online else nominal_ms(there, rows),
+        estimated_ms=nominal_ms(there, rows),
         facts=plan_facts(table, catalog.types),
         extended=_extended(atomic[-1], catalog),
         adds=_adds(online),
@@ -127,14 +130,9 @@ def plan_facts(table: Table, types: Mapping[str, TypeFacts]) -> dict[str, object
     }
 
 
-def estimated_lock_ms(course: list[Step]) -> float:
-    """Return how long the table is likely to be locked: two tallies and the operations."""
-    rows = course[0].scope.census.total
-    return (
-        STATEMENTS_MS
-        + 2 * rows * TALLY_US / 1000
-        + sum(step.operation.estimated_ms(step.scope) for step in course)
-    )
+def estimated_lock_ms(course: list[Step], spec: Spec, options: Options) -> float:
+    """Return how long the atomic mode is likely to lock the table."""
+    return nominal_ms(_atomic_statements(course, spec, options), course[0].scope.census.total)
 
 
 def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iterator[Statement]:
@@ -160,6 +158,7 @@ def _before(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterato
         lock=Lock.ACCESS_SHARE,
         phase=phase,
         role=Role.TALLY_BEFORE,
+        row_us=TALLY_US,
     )
     if proof_of(spec, options) == "sha256":
         yield from digests_before(scope, phase)
@@ -173,6 +172,7 @@ def _after(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterator
         lock=Lock.ACCESS_SHARE,
         phase=phase,
         role=Role.TALLY_AFTER,
+        row_us=TALLY_US,
     )
     if proof_of(spec, options) == "sha256":
         yield from digests_after(scope, phase)
@@ -220,14 +220,22 @@ def _way_back(course: list[Step], spec: Spec, options: Options) -> Iterator[Stat
     it, and not under its lock."""
     scope = course[0].scope
 
-    def counting(text: str, title: str, role: Role) -> Statement:
-        return scope.statement(text, title, lock=Lock.ACCESS_SHARE, phase=Phase.ROLLBACK, role=role)
+    def counting(text: str, title: str, role: Role, row_us: float = TALLY_US) -> Statement:
+        return scope.statement(
+            text,
+            title,
+            lock=Lock.ACCESS_SHARE,
+            phase=Phase.ROLLBACK,
+            role=role,
+            row_us=row_us,
+        )
 
     if spec.classify:
         yield counting(
             hand_set(scope.schema, spec.table_after, spec.classify),
             f"Count the rows whose {spec.classify.column} is not the rules'",
             Role.HAND_SET,
+            HAND_SET_US,
         )
     yield counting(
         tally_after(scope.table, spec.table_after, spec.classify),

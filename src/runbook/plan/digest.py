@@ -24,6 +24,9 @@ from runbook.vocabulary import Lock, Phase, Role, Statement
 RANGE_ROWS = 10_000
 """Rows of a range when it is made."""
 
+BOUNDS_US, DIGEST_US = 0.5, 4.0
+"""Microseconds for each row to find where ranges begin, and to take its digest in order."""
+
 SAVEPOINT = "runbook_before"
 """What the run goes back to when the proof fails, to read the rows as they were."""
 
@@ -76,6 +79,7 @@ def digests_before(scope: Scope, phase: Phase) -> Iterator[Statement]:
         lock=Lock.ACCESS_SHARE,
         phase=phase,
         role=Role.BOUNDS,
+        row_us=BOUNDS_US,
     )
     yield scope.statement(
         keyed.digests(),
@@ -83,6 +87,7 @@ def digests_before(scope: Scope, phase: Phase) -> Iterator[Statement]:
         lock=Lock.ACCESS_SHARE,
         phase=phase,
         role=Role.DIGEST_BEFORE,
+        row_us=DIGEST_US,
     )
 
 
@@ -94,6 +99,7 @@ def digests_after(scope: Scope, phase: Phase) -> Iterator[Statement]:
         lock=Lock.ACCESS_SHARE,
         phase=phase,
         role=Role.DIGEST_AFTER,
+        row_us=DIGEST_US,
     )
 
 

@@ -13,7 +13,7 @@ Mode = Literal["auto", "atomic", "online"]
 HASH_FORMAT = 1
 """Part of what is hashed; raised whenever the same plan would hash differently."""
 
-UNHASHED = ("title", "per_row")
+UNHASHED = ("title", "row_us")
 """What is said about a statement, and changes nothing that it does."""
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from runbook.plan.estimate import Range
 from runbook.report import html
+from runbook.report.numbers import duration, span
 from runbook.run import Executed
 from runbook.vocabulary import Lock, Role, Statement
 
@@ -14,8 +16,8 @@ SHOWN_LINES = 8
 S = TypeVar("S", Statement, Executed)
 
 
-def planned(statements: Sequence[Statement]) -> html.Fragment:
-    """Return the statements of a plan, each with its SQL and its undo."""
+def planned(statements: Sequence[Statement], ranges: Sequence[Range | None]) -> html.Fragment:
+    """Return the statements of a plan, each with its SQL, its undo and how long it may take."""
     rows, first = [], 1
     for group in _groups(statements):
         last = first + len(group) - 1
@@ -28,10 +30,11 @@ def planned(statements: Sequence[Statement]) -> html.Fragment:
                 _title(group),
                 _folded(code, group),
                 _lock(group[0].lock),
+                _time(ranges[first - 1]),
             )
         )
         first = last + 1
-    return html.table(["#", "phase", "what it does", "statement", "lock"], rows)
+    return html.table(["#", "phase", "what it does", "statement", "lock", "estimated time"], rows)
 
 
 def _folded(code: html.Sql, group: Sequence[Statement]) -> html.Sql | html.Folded:
@@ -45,6 +48,16 @@ def _folded(code: html.Sql, group: Sequence[Statement]) -> html.Sql | html.Folde
 def _lock(lock: Lock) -> object:
     """Return a lock with what it blocks; a statement without one has just a dash."""
     return (lock.value, lock.blocks) if lock.blocks else None
+
+
+def _time(range_: Range | None) -> object:
+    """Return how long a statement may take; a dash where that does not grow with the rows."""
+    return (duration(range_.likely_ms), html.Aside(between(range_))) if range_ else None
+
+
+def between(range_: Range) -> str:
+    """Return a range as a person reads it."""
+    return span(range_.least_ms, range_.most_ms)
 
 
 def executed(statements: Sequence[Executed]) -> html.Fragment:

@@ -96,9 +96,9 @@ def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Findin
         yield from replication_findings(catalog, around)
     if catalog.census is None:
         return
-    mode = choose_mode(course, options)
+    mode = choose_mode(course, spec, options)
     yield from connection_findings(catalog, mode)
-    yield from space_findings(catalog, table, course, mode, options)
+    yield from space_findings(spec, catalog, course, mode, options)
     if mode == "online":
         for step in steps(spec, catalog, table, options, online=True):
             yield from step.operation.online_preconditions(step.scope)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from runbook.facts import Catalog, Table
+from runbook.facts import Catalog
 from runbook.operations.base import blocker, note, warning
 from runbook.plan.build import Step, estimated_lock_ms
 from runbook.plan.model import Mode, Options
+from runbook.spec import Spec
 from runbook.vocabulary import Finding
 
 WAL_SHARE = 2
@@ -21,11 +22,11 @@ def needed_bytes(course: Sequence[Step]) -> int:
 
 
 def space_findings(
-    catalog: Catalog, table: Table, course: list[Step], mode: Mode, options: Options
+    spec: Spec, catalog: Catalog, course: list[Step], mode: Mode, options: Options
 ) -> Iterator[Finding]:
     """Yield whether disk and lock budget suffice for the mode."""
-    object_ = f"{table.schema}.{table.name}"
-    locked_ms = estimated_lock_ms(course)
+    object_ = f"{spec.schema_}.{spec.table}"
+    locked_ms = estimated_lock_ms(course, spec, options)
     if mode == "atomic" and locked_ms > options.lock_budget_ms:
         yield warning(
             "lock-over-budget",
