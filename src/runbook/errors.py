@@ -7,6 +7,7 @@ RunbookError
 │   ├── ConnectionRefused 3  the database could not be reached
 │   ├── BlockedError      3  the review found a blocker
 │   ├── PlanDiffers       3  the plan is not the one that was approved
+│   ├── NotApproved       3  an approval is required, and there is none that counts
 │   └── RunInProgress     3  another run works on the same table
 ├── ChecksFailed          4  applied, but a check failed
 ├── RolledBack            5  failed and rolled back: the database is as it was
@@ -119,14 +120,30 @@ class BlockedError(RefusedError):
 class PlanDiffers(RefusedError):
     """The plan to be run is not the approved one."""
 
-    def __init__(self, *, approved: str, actual: str) -> None:
+    def __init__(self, *, approved: str, actual: str, differences: tuple[str, ...] = ()) -> None:
+        shown = "; ".join(differences[:3])
+        more = f"; and {len(differences) - 3:,} more" if len(differences) > 3 else ""
         super().__init__(
-            f"The approved plan is {approved}, but this database and spec give plan {actual}.",
+            f"The approved plan is {approved}, but this database and spec give plan {actual}"
+            + (f": {shown}{more}." if differences else "."),
             "Nothing was changed. Run the review again, compare it with the one that was "
             "approved, and approve the new hash if the difference is meant.",
         )
         self.approved = approved
         self.actual = actual
+        self.differences = differences
+
+
+class NotApproved(RefusedError):
+    """An approval is required, and the archive holds none of this plan that counts."""
+
+    def __init__(self, *, plan: str, reports: str, found: str) -> None:
+        super().__init__(
+            f"Plan {plan} is not approved: {found} in {reports}.",
+            "Nothing was changed. Have somebody read its review, then: runbook approve BUNDLE --by "
+            "NAME",
+        )
+        self.plan = plan
 
 
 class RunInProgress(RefusedError):

@@ -91,6 +91,8 @@ class MigrateParameters(PlanParameters):
     """Parameters of `02_migrate.ipynb`."""
 
     approved_plan: StrictStr
+    require_approval: StrictBool
+    approver_keys: StrictStr
     strict: StrictBool
     max_wait_ms: Milliseconds
     jobs: Annotated[StrictInt, Field(ge=1, le=64)]

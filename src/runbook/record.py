@@ -82,12 +82,35 @@ class Database(BaseModel):
         return cls(**{name: getattr(server, name) for name in cls.model_fields})
 
 
+class Approval(BaseModel):
+    """Who approved a plan: what the archive holds of it."""
+
+    by: str
+    at: str
+    note: str
+    review: str
+    """The bundle that was approved."""
+    review_sha256: str
+    """The SHA-256 of its manifest."""
+    bundle: str = ""
+    """The bundle of the approval itself, once it is archived."""
+    signed_by: str | None = None
+    """The public key that signed it; None where it is not signed."""
+
+    def __str__(self) -> str:
+        signed = f"signed by {self.signed_by}" if self.signed_by else "not signed"
+        said = f": {self.note}" if self.note else ""
+        return f"by {self.by}, {self.at}, {signed}{said}"
+
+
 class PlanRecord(BaseModel):
     """The plan that was made, and the hash that was approved, if any."""
 
     sha256: str
     mode: str
     approved: str | None
+    approval: Approval | None = None
+    """The approval of this plan in the archive, if there is one."""
     estimated_ms: float | None = None
     """How long all of it was likely to take."""
     estimated_lock_ms: float | None = None
@@ -99,10 +122,10 @@ class PlanRecord(BaseModel):
         return self.approved == self.sha256
 
     @property
-    def approval(self) -> str:
-        """Say in words which plan was approved."""
+    def approval_said(self) -> str:
+        """Say in words which plan was approved, and by whom."""
         if self.is_approved:
-            return "this plan"
+            return f"this plan, {self.approval}" if self.approval else "this plan"
         return f"another plan ({self.approved[:12]}…)" if self.approved else "no plan was named"
 
 
@@ -162,6 +185,8 @@ class Record(BaseModel):
     timings: dict[str, float] = {}
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""
+    plan_json: str = ""
+    """The plan as data, of a review: what a later plan is compared with (plan.json)."""
 
     @property
     def blocked_ms(self) -> float:
@@ -169,6 +194,10 @@ class Record(BaseModel):
         came meanwhile, or as it was seen behind a batch or an index build."""
         seen = self.online["longest_block_ms"] if self.online else 0.0
         return max(self.locked_ms or 0.0, float(seen))
+
+    def content(self) -> dict[str, Any]:
+        """Return it as plain data, without what goes into files of its own."""
+        return self.model_dump(mode="json", exclude={"plan_sql", "plan_json"})
 
     def end(
         self, outcome: Outcome, message: str, remedy: str = "", exit_code: int | None = None

@@ -39,7 +39,7 @@ def make_manifest(
 ) -> bytes:
     """Return the sealed manifest, signed where there is a key."""
     content: dict[str, Any] = {"schema": SCHEMA, "bundle": position.bundle}
-    content |= record.model_dump(mode="json", exclude={"plan_sql"})
+    content |= record.content()
     content["files"] = [
         {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in sorted(files.items())

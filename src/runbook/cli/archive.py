@@ -34,7 +34,7 @@ def list_(reports: str, as_json: bool) -> None:
     from runbook.archive.store import open_store
 
     store = open_store(reports)
-    with _reading(store):
+    with reading(store):
         found, folders = store.bundles(), store.folders()
     if not found:
         raise _no_bundle(store)
@@ -135,8 +135,8 @@ def verify(
                 "--head goes with the whole archive, not with one bundle.",
                 "Leave the bundle or --head away.",
             )
-    store, name = _bundle(reports, bundle) if bundle else (open_store(reports), "")
-    with _reading(store):
+    store, name = find_bundle(reports, bundle) if bundle else (open_store(reports), "")
+    with reading(store):
         verdict = (
             verify_bundle(store, name, trusted=keys)
             if name
@@ -217,7 +217,7 @@ def _plain(text: str) -> str:
 
 
 @contextmanager
-def _reading(store: "Store") -> Iterator[None]:
+def reading(store: "Store") -> Iterator[None]:
     """Make wrong usage of what keeps an archive from being read."""
     from runbook.archive.store import ArchiveError
 
@@ -247,7 +247,7 @@ def _no_bundle(store: "Store") -> UsageError:
     )
 
 
-def _bundle(reports: str, given: str) -> tuple["Store", str]:
+def find_bundle(reports: str, given: str) -> tuple["Store", str]:
     """Return a bundle's archive and name, from its path, its URL, or its name in the archive.
 
     Raises `UsageError` if it is not there, or is a whole archive.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook import __version__
+from runbook.cli.approve import approve
 from runbook.cli.archive import archive, keygen
 from runbook.cli.execute import run_step
 from runbook.cli.options import (
@@ -87,6 +88,7 @@ def main() -> None:
     """
 
 
+main.add_command(approve)
 main.add_command(archive)
 main.add_command(keygen)
 
@@ -139,6 +141,20 @@ def rehearse(**options: Any) -> None:
 @plan_options
 @pace_options
 @click.option("--approved-plan", default="", metavar="HASH", help="Refuse any plan but this one.")
+@click.option(
+    "--require-approval",
+    is_flag=True,
+    help="Refuse a plan that nobody approved with `runbook approve`.",
+)
+@click.option(
+    "--approver-key",
+    "approver_keys",
+    multiple=True,
+    metavar="KEY",
+    callback=lambda context, option, keys: ",".join(keys),
+    help="A public key that must have signed the approval; given several times, any of them. "
+    "Default: the run's own, if it signs.",
+)
 @click.option(
     "--strict", is_flag=True, help="Refuse where more rows match no rule than the spec expects."
 )

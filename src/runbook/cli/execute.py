@@ -51,7 +51,7 @@ def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) ->
 
 def _as_json(archived: "Archived") -> dict[str, Any]:
     """Return what came of a run as one JSON object."""
-    content = archived.record.model_dump(mode="json", exclude={"plan_sql"})
+    content = archived.record.content()
     content["bundle"] = archived.bundle.location if archived.bundle else ""
     if archived.problem:
         content["exit_code"] = archived.exit_code
@@ -143,7 +143,7 @@ def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:
     for label, rows in sorted(shown.items(), key=lambda item: -item[1]):
         yield f"  {label}", f"{rows:>9,}  {share(rows, whole):>6}"
     if record.step == "migrate" and record.plan:
-        yield "approved", record.plan.approval
+        yield "approved", record.plan.approval_said
     if record.rehearsal:
         yield from _rehearsed(record.rehearsal)
     if record.proof:

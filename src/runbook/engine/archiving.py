@@ -53,6 +53,8 @@ def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") 
         "report.html": page,
         "plan.sql": (record.plan_sql or "-- No plan was made.\n").encode(),
     }
+    if record.plan_json:
+        files["plan.json"] = record.plan_json.encode()
     if destination.pdf:
         files |= _pdf(page)
     try:

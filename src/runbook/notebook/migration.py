@@ -2,12 +2,20 @@
 
 import psycopg
 
-from runbook.errors import BlockedError, ChecksFailed, Outcome, PlanDiffers, RunbookError
+from runbook.errors import (
+    BlockedError,
+    ChecksFailed,
+    NotApproved,
+    Outcome,
+    PlanDiffers,
+    RunbookError,
+)
+from runbook.notebook.approval import approval_of, differs, newest_approved
 from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
-from runbook.record import Stage, after_commit
+from runbook.record import PlanRecord, Stage, after_commit
 from runbook.report import html, statements
 from runbook.report.numbers import duration
 from runbook.report.summary import proof_facts
@@ -43,9 +51,36 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             assert self.plan is not None and self.record.plan is not None
             approved = self.parameters.approved_plan.strip().lower()
             self.record.plan.approved = approved or None
-            self.show(html.facts({"Approved": self.record.plan.approval}))
+            if not approved or approved == self.plan.sha256:
+                self._find_approval(self.record.plan, self.plan)
+            self.show(html.facts({"Approved": self.record.plan.approval_said}))
             if approved and approved != self.plan.sha256:
-                raise PlanDiffers(approved=approved, actual=self.plan.sha256)
+                raise self._differing(approved, self.plan)
+
+    def _find_approval(self, noted: PlanRecord, plan: Plan) -> None:
+        """Note the approval of the plan in the archive. Raises `NotApproved`, or `PlanDiffers`
+        where another plan of this migration was approved, if one is required and there is none."""
+        try:
+            noted.approval = approval_of(plan.sha256, self.parameters)
+        except NotApproved:
+            other = newest_approved(self.parameters, self.spec.name)
+            if other is None or other == plan.sha256:
+                raise
+            raise self._differing(other, plan) from None
+        if noted.approval:
+            noted.approved = plan.sha256
+
+    def _differing(self, approved: str, plan: Plan) -> PlanDiffers:
+        """Show how the plan differs from the approved one, and return the refusal."""
+        refusal = differs(plan, approved, self.parameters.reports)
+        if refusal.differences:
+            rows = [(what,) for what in refusal.differences]
+            self.show(html.table(["What changed since the plan was approved"], rows))
+        else:
+            self.show(
+                html.line("The archive holds no review of the approved plan to compare with.")
+            )
+        return refusal
 
     def _compare_applied_plan(self) -> None:
         """Refuse where an approved plan is named and another one was applied."""

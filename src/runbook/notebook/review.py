@@ -1,6 +1,7 @@
 """01_review: what is there, what will happen, and what speaks against it. Reads only."""
 
 import subprocess
+from dataclasses import asdict
 
 from runbook.errors import Outcome
 from runbook.lint import find_squawk, lint_findings, remarks
@@ -8,6 +9,7 @@ from runbook.notebook.findings import as_inventory, as_remarks
 from runbook.notebook.planning import Planning
 from runbook.parameters import ReviewParameters
 from runbook.plan.inventory import inventory
+from runbook.plan.model import canonical
 from runbook.record import Stage
 from runbook.report import html
 
@@ -22,6 +24,12 @@ class Review(Planning[ReviewParameters]):
     @property
     def only_reads(self) -> bool:
         return True
+
+    def make_plan(self) -> None:
+        super().make_plan()
+        if self.plan is not None:
+            # What a later run compares its own plan with, should they differ.
+            self.record.plan_json = canonical(asdict(self.plan)) + "\n"
 
     def take_inventory(self) -> None:
         """Show what depends on the table or uses it, and what becomes of it."""

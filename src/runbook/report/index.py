@@ -18,6 +18,7 @@ _FILES = {
     "report.pdf": "PDF",
     "report.ipynb": "notebook",
     "plan.sql": "plan",
+    "approval.json": "approval",
     _MANIFEST: "manifest",
 }
 """The files of a bundle that are linked to, where they are there, and as what."""
@@ -25,7 +26,7 @@ _FILES = {
 _OPEN_SHOWN = 12
 """How many of the runs that went wrong are shown in full; all are in the list of all runs."""
 
-_STEPS = ("review", "migrate", "verify", "rollback")
+_STEPS = ("review", "approve", "migrate", "verify", "rollback")
 """The steps in the order in which they are taken; others come after them."""
 
 

@@ -157,7 +157,7 @@ def about(record: Record) -> list[Group]:
         facts = {
             "SHA-256": record.plan.sha256,
             "mode": record.plan.mode,
-            "approved": record.plan.approval,
+            "approved": record.plan.approval_said,
         }
         groups.append(Group(title="Plan", facts=facts))
     if record.proof:

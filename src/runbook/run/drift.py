@@ -1,6 +1,6 @@
 """Whether the database still is the one that the plan was made for, and where it differs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ import psycopg
 
 from runbook.catalog import read_table, read_table_named, read_types, read_types_named
 from runbook.plan import Plan, plan_facts
+from runbook.plan.difference import fact_differences, first_difference
 from runbook.spec import Spec
 from runbook.vocabulary import CheckResult
 
@@ -101,53 +102,8 @@ def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
     )
     for facts in (before, after):
         facts["table"].pop("partitions", None)
-    found = list(_differences(before, after, ""))
+    found = list(fact_differences(before, after))
     return Differences(
         wrong=tuple(what for what, is_new in found if not is_new),
         new=tuple(what for what, is_new in found if is_new),
     )
-
-
-def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, bool]]:
-    """Yield each difference in words, and whether it is only something new."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in before.keys() & after.keys():
-            yield from _differences(before[key], after[key], _join(path, key))
-        for key in before.keys() - after.keys():
-            yield f"{_join(path, key)} is gone", False
-    elif isinstance(before, list) and isinstance(after, list):
-        ours, theirs = ({_name(item): item for item in items} for items in (before, after))
-        for name in ours:
-            if name not in theirs:
-                yield f"{_join(path, name)} is gone", False
-            else:
-                yield from _differences(ours[name], theirs[name], _join(path, name))
-        yield from ((f"{_join(path, name)} is new", True) for name in theirs if name not in ours)
-    elif before != after:
-        yield f"{path} was {before!r} and is {after!r}", False
-
-
-def first_difference(before: Any, after: Any, path: str = "") -> str:
-    """Return the first difference of two facts, with the path to it and both values."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted({*before, *after}):
-            if before.get(key) != after.get(key):
-                return first_difference(before.get(key), after.get(key), _join(path, key))
-    if isinstance(before, list) and isinstance(after, list):
-        names = [[_name(item) for item in items] for items in (before, after)]
-        for one, others, verb in ((*names, "is gone"), (*reversed(names), "is new")):
-            for name in one:
-                if name not in others:
-                    return f"{_join(path, name)} {verb}"
-        for one, other in zip(before, after, strict=False):
-            if one != other:
-                return first_difference(one, other, _join(path, _name(one)))
-    return f"{path} was {before!r} and is {after!r}"
-
-
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _name(item: Any) -> str:
-    return str(item.get("name", "")) if isinstance(item, dict) else str(item)
