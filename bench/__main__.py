@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from bench import bounds, rehearsal, table
+from bench import bounds, rehearsal, review, table
 from bench.application import ApplicationFailed
 from bench.contest import ContestantFailed, Measured, run_plan_sql, run_runbook
 from bench.database import TEMPLATE, Databases, temporary_server
@@ -33,6 +33,8 @@ def main() -> int:
             )
             if arguments.rehearse:
                 return rehearsal.compare(databases, setup)
+            if arguments.review:
+                return review.compare(databases, setup)
             if arguments.scale:
                 return _scale(databases, setup)
             return _contest(databases, programs, setup)
@@ -66,6 +68,11 @@ def _arguments() -> argparse.Namespace:
         "--rehearse",
         action="store_true",
         help="only compare a rehearsal's estimate, on a tenth of ROWS, with what ROWS take",
+    )
+    parser.add_argument(
+        "--review",
+        action="store_true",
+        help="only measure a review, and compare its estimate with what the migration takes",
     )
     arguments = parser.parse_args()
     if arguments.rows < 10 or not 0 <= (arguments.share or 0) <= 1:
