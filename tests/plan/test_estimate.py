@@ -1,6 +1,7 @@
 """Estimates: ranges that hold the likely figure, scale with the rows, and choose no mode."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 from runbook.catalog import read_catalog
 from runbook.facts import Sample
 from runbook.plan import Options, build_plan
-from runbook.plan.estimate import FIXED_MS, by_statement, expected, nominal_ms
+from runbook.plan.estimate import (
+    FIXED_MS,
+    by_statement,
+    done_before,
+    expected,
+    nominal_ms,
+    phase_spans,
+)
 from runbook.spec import load_spec
 from runbook.vocabulary import Phase
 from tests.cases import PARTITIONED, RENAMED
@@ -97,3 +105,16 @@ def test_a_role_that_may_only_read_can_measure_one(sample: Database) -> None:
     with sample.connect(options="-c role=pg_signal_backend") as connection:
         measured = read_catalog(connection, SPEC).sample
     assert measured is not None and 1_000 <= measured.rows <= 4052
+
+
+@pytest.mark.parametrize("options", [ATOMIC, ONLINE], ids=["atomic", "online"])
+def test_progress_goes_from_nothing_to_all_and_never_back(
+    options: Options, sample_newest: Database
+) -> None:
+    plan = build_plan(SPEC, catalog_of(sample_newest), options)
+    spans = [*phase_spans(plan.statements, 4052).values()]
+    assert spans[0][0] == 0.0 and spans[-1][1] == pytest.approx(1.0)
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    for phase in {one.phase for one in plan.statements}:
+        shares = [*done_before(plan.of_phase(phase), 4052).values()]
+        assert shares[0] == 0.0 and shares == sorted(shares) and shares[-1] < 1.0

@@ -31,12 +31,13 @@ _SWITCHES = (
     "--disable-sync",
     "--no-first-run",
     "--hide-scrollbars",
-    # No name is resolved, and what is addressed by number meets a proxy that is not there.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--proxy-server=127.0.0.1:1",
-    "--proxy-bypass-list=<-loopback>",
+    # No name is resolved.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--remote-debugging-pipe",
 )
+
+_ALONE = ("--proxy-server=127.0.0.1:1", "--proxy-bypass-list=<-loopback>")
+"""What is addressed by number meets a proxy that is not there."""
 
 _PATIENCE_S = 60
 
@@ -89,6 +90,32 @@ class Browser:
         found = self._call("Runtime.evaluate", **given)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def click(self, element: str) -> None:
+        """Click in the middle of an element, which an expression of JavaScript finds, as a person
+        does: once it is there, and with the mouse."""
+        self.until(f"!!({element})")
+        place = self.value(
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
+            f" return [r.x + r.width / 2, r.y + r.height / 2]; }})({element})"
+        )
+        self.click_at(*place)
+
+    def click_at(self, x: float, y: float) -> None:
+        """Click at a place of the window."""
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            given = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+            self._call("Input.dispatchMouseEvent", **given)
+
+    def write(self, text: str) -> None:
+        """Write text where the caret is."""
+        self._call("Input.insertText", text=text)
+
+    def until(self, expression: str, *, patience_s: float = _PATIENCE_S) -> None:
+        """Wait until an expression of JavaScript is true."""
+        ends = time.monotonic() + patience_s
+        while not self.value(expression):
+            assert time.monotonic() < ends, f"never true: {expression}"
 
     @property
     def requests(self) -> list[str]:
@@ -150,14 +177,16 @@ class Browser:
 
 
 @contextmanager
-def browser(profile: Path) -> Iterator[Browser]:
-    """Start a browser for a while. It ends when its pipe is closed."""
+def browser(profile: Path, *, alone: bool = True) -> Iterator[Browser]:
+    """Start a browser for a while. It ends when its pipe is closed. It reaches nothing but files,
+    or, where it is not to be `alone`, this machine."""
     assert CHROMIUM
     theirs_in, our_writing = os.pipe()
     our_reading, theirs_out = os.pipe()
     ends = (theirs_in, theirs_out)
     launcher = [sys.executable, "-c", _LAUNCHER, *map(str, ends)]
-    command = [*launcher, CHROMIUM, f"--user-data-dir={profile}", *_SWITCHES]
+    switches = (*_SWITCHES, *(_ALONE if alone else ()))
+    command = [*launcher, CHROMIUM, f"--user-data-dir={profile}", *switches]
     started = subprocess.Popen(
         command,
         pass_fds=ends,

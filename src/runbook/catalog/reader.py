@@ -37,14 +37,17 @@ def read_catalog(
     ledger_schema: str = "runbook",
     count: bool = True,
     connect: Callable[[], Connection] | None = None,
+    tell: Callable[[str, float], None] = lambda text, share: None,
 ) -> Catalog:
     """Return everything that the plan is made from, as of one moment.
 
     Reads only, in a transaction of its own that takes no lock beyond ACCESS SHARE. The connection
     must not be in a transaction. Without `count` no row is read, and nothing around the table.
     With `connect`, which opens another connection to the same place, a pooler between is looked
-    for. Raises `RefusedError` if the rules cannot be evaluated.
+    for. `tell` is told what is read next, and how much is done, from 0 to 1. Raises `RefusedError`
+    if the rules cannot be evaluated.
     """
+    tell("reading the table", 0.0)
     server = read_server(connection)
     if server.is_too_old:
         return _unread(server, ledger_schema)
@@ -52,8 +55,10 @@ def read_catalog(
     with snapshot(connection):
         table = read_table(connection, spec)
         privileges = missing_privileges(connection, table, ledger_schema)
+        tell("counting the rows by the rules", 0.1)
         census = _census(connection, spec, table, privileges) if count else None
-        return Catalog(
+        tell("measuring a sample, and looking around", 0.8)
+        catalog = Catalog(
             server=server,
             ledger_schema=ledger_schema,
             table=table,
@@ -69,6 +74,8 @@ def read_catalog(
             pooler=pooler,
             surroundings=read_surroundings(connection, server, table) if count and table else None,
         )
+    tell("read", 1.0)
+    return catalog
 
 
 def _unread(server: Server, ledger_schema: str) -> Catalog:

@@ -15,6 +15,7 @@ from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
 from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
+from runbook.plan.estimate import done_before, phase_spans
 from runbook.record import PlanRecord, Stage, after_commit
 from runbook.report import html, statements
 from runbook.report.numbers import duration
@@ -102,7 +103,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
 
     def _apply_atomic(self, plan: Plan) -> None:
         """Apply it in one transaction."""
-        course = Course()
+        course, shares = Course(), done_before(plan.of_phase(Phase.ATOMIC), self.rows)
         self.stage = Stage.CHANGING
         self.tell_progress()
         try:
@@ -114,10 +115,11 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 run_id=self.run_id,
                 wait_ms=self.parameters.lock_timeout_ms,
                 max_wait_ms=self.parameters.max_wait_ms,
-                progress=self.tell,
+                progress=lambda text: self.tell(text, shares.get(text, 0.0)),
                 course=course,
             )
             self.stage = Stage.CHANGED
+            self.tell("committed and proved", 1.0)
             self._applied, self._counted = applied, Counted.of(applied)
             self.record.note_applied(applied)
         finally:
@@ -130,13 +132,15 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
     def _apply_online(self, plan: Plan) -> None:
         """Apply it while the application goes on, or go on where an earlier run was stopped."""
         journal, applied = Journal(), None
+        spans = phase_spans(plan.statements, self.rows)
         self.stage = Stage.RESUMABLE
         self.tell_progress()
 
         def tell(phase: Phase, text: str, share: float) -> None:
             self.record.note_online(None, journal)
             self.tell_progress()
-            self.tell(f"{phase}: {text}")
+            begins, ends = spans[phase]
+            self.tell(f"{phase}: {text}", begins + share * (ends - begins))
 
         try:
             applied = apply_online(
@@ -152,7 +156,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             )
             self.stage = Stage.CHANGED
             self._applied = applied
-            self.tell("cutover: done")
+            self.tell("cutover: done", 1.0)
         finally:
             self.record.note_online(applied, journal)
             self.tell_progress()

@@ -101,7 +101,9 @@ class Session(Generic[P]):
                 ledger_schema=self.parameters.ledger_schema,
                 count=self.counts_rows,
                 connect=self.open,
+                tell=self.tell if self.counts_rows else lambda text, share: None,
             )
+            self._progress = None
             self.record.note_catalog(self._catalog)
             self.show(_table_facts(self._catalog))
 
@@ -141,11 +143,12 @@ class Session(Generic[P]):
 
         display(*things)
 
-    def tell(self, text: str) -> None:
-        """Say what runs now, in one line that changes: it may take its time."""
+    def tell(self, text: str, share: float | None = None) -> None:
+        """Say what runs now, in one line that changes: it may take its time. With a `share` from 0
+        to 1 it is a bar."""
         from IPython.display import display
 
-        line = html.line(text)
+        line = html.line(text) if share is None else html.progress(text, share)
         if self._progress is None:
             self._progress = display(line, display_id=True)
         else:

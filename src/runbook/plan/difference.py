@@ -43,7 +43,8 @@ def _statement_differences(
         if (phase, title) not in new:
             yield f"statement {title!r} ({phase}) is gone"
             continue
-        pairs = list(zip_longest(old[phase, title], new[phase, title], fillvalue={}))
+        missing: Mapping[str, Any] = {}
+        pairs = list(zip_longest(old[phase, title], new[phase, title], fillvalue=missing))
         changed = [
             name
             for name in ("sql", "lock", "lock_timeout_ms", "undo", "state", "cleanup")

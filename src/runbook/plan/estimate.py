@@ -5,7 +5,7 @@ alone decide between the modes. What a person is shown is scaled by how fast thi
 hashed a sample of this table, which holds its rows' width, its disk and its load.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runbook.facts import Sample
@@ -70,6 +70,33 @@ def by_statement(
 ) -> list[Range | None]:
     """Return the range of each statement; None where its time does not grow with the rows."""
     return [expected(us * rows / 1000, sample) if us else None for us in _row_us(statements)]
+
+
+def done_before(statements: Sequence[Statement], rows: int) -> dict[str, float]:
+    """Return how much of the work is done when a statement begins, from 0 to 1, by its title; of
+    several with the same title, when the first does."""
+    each_ms = [us * rows / 1000 + FIXED_MS / len(statements) for us in _row_us([*statements])]
+    whole, done = sum(each_ms), 0.0
+    shares: dict[str, float] = {}
+    for one, ms in zip(statements, each_ms, strict=True):
+        shares.setdefault(one.title, done / whole)
+        done += ms
+    return shares
+
+
+def phase_spans(statements: Sequence[Statement], rows: int) -> dict[Phase, tuple[float, float]]:
+    """Return where in the whole work each phase begins and ends, from 0 to 1; what runs later is
+    left out."""
+    there = [one for one in statements if one.phase not in _LATER]
+    work: dict[Phase, float] = {}
+    for one, us in zip(there, _row_us(there), strict=True):
+        work[one.phase] = work.get(one.phase, FIXED_MS) + us * rows / 1000
+    whole, done = sum(work.values()), 0.0
+    spans: dict[Phase, tuple[float, float]] = {}
+    for phase, ms in work.items():
+        spans[phase] = (done / whole, (done + ms) / whole)
+        done += ms
+    return spans
 
 
 def _row_us(statements: list[Statement]) -> list[float]:

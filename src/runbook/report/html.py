@@ -34,6 +34,7 @@ _BAR = (
 )
 _BAR_EM = 7.0
 """The width of a bar that is all of the whole."""
+_PROGRESS = "width:16em;height:1em;vertical-align:middle"
 _BORDERS = {"good": "#2f9e62", "bad": "#d9463c", "plain": "#8894a4"}
 
 
@@ -170,6 +171,13 @@ def facts(items: Mapping[str, object]) -> Fragment:
 def line(text: str) -> Fragment:
     """Return a line of text."""
     return Fragment(f"<p>{html.escape(text)}</p>", text)
+
+
+def progress(text: str, share: float) -> Fragment:
+    """Return how far something is, from 0 to 1, as a bar with what is done now; as text the latter
+    alone."""
+    bar = f'<progress max="1" value="{share:.3f}" style="{_PROGRESS}"></progress>'
+    return Fragment(f"<p>{bar} {share:.0%} – {html.escape(text)}</p>", text)
 
 
 def banner(kind: str, headline: str, detail: str) -> Fragment:
