@@ -142,7 +142,7 @@ class Browser:
         return str(self._call("Page.captureScreenshot", format="png")["data"])
 
     def _of(self, method: str) -> list[dict[str, Any]]:
-        return [event["params"] for event in self._events if event["method"] == method]
+        return [event["params"] for event in self._events if event.get("method") == method]
 
     def _wait_for(self, method: str) -> None:
         while not self._of(method):
@@ -151,13 +151,14 @@ class Browser:
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of the protocol; return its result."""
         self._last += 1
-        message = {"id": self._last, "method": method, "params": params}
+        called = self._last
+        message = {"id": called, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._writing, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._read()
-            if answer.get("id") == self._last:
+            if answer.get("id") == called:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
                 return result
@@ -173,7 +174,21 @@ class Browser:
             self._left += data
         line, _, self._left = self._left.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
+        if message.get("method") == "Page.javascriptDialogOpening":
+            self._answer_dialog()
         return message
+
+    def _answer_dialog(self) -> None:
+        """Say yes to a dialog, such as a page's question whether it may be left: nothing else goes
+        on until then."""
+        self._last += 1
+        answer = {
+            "id": self._last,
+            "method": "Page.handleJavaScriptDialog",
+            "params": {"accept": True},
+            "sessionId": self._session,
+        }
+        os.write(self._writing, json.dumps(answer).encode() + b"\0")
 
 
 @contextmanager
