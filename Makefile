@@ -50,6 +50,7 @@ lab: .venv-lab/installed ## Open the notebooks in JupyterLab, in an environment 
 .venv-lab/installed: $(VENV)/installed
 	$(PYTHON) -m venv --clear .venv-lab
 	.venv-lab/bin/python -m pip install --quiet --disable-pip-version-check "jupyterlab>=4.2,<5"
+	.venv-lab/bin/jupyter labextension disable "@jupyterlab/apputils-extension:announcements"
 	$(BIN)/python -m ipykernel install --prefix .venv-lab --name python3 --display-name "Python 3 (runbook)"
 	@touch $@
 

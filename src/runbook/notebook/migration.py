@@ -208,9 +208,9 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         if plan is None or plan.estimated_ms is None or plan.estimated_lock_ms is None:
             return
         took = self.record.timings["apply"] * 1000
-        rows = [("time", duration(plan.estimated_ms), duration(took))]
+        rows = [("time", self._estimated(plan.estimated_ms), duration(took))]
         if locked is not None:
-            rows.append(("longest lock", duration(plan.estimated_lock_ms), duration(locked)))
+            rows.append(("longest lock", self._estimated(plan.estimated_lock_ms), duration(locked)))
         self.show(html.table(["", "estimated", "actual"], rows))
 
     def verify(self) -> None:
