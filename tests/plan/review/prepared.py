@@ -206,6 +206,15 @@ PREPARED: Mapping[str, Prepared] = {
         ),
         finds=("N deferred-triggers",),
     ),
+    "a deferred constraint trigger": Prepared(
+        made=(
+            TRIGGER_FUNCTION.format(""),
+            "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON tickets DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION f()",
+        ),
+        finds=("N deferred-triggers",),
+        says="'late' is checked, or fires, at the end",
+    ),
     "a CHECK that is not valid": Prepared(
         made=(
             MOSTLY_OPEN,

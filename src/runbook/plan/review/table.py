@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
-from runbook.facts import Catalog, Table
+from runbook.facts import Catalog, Kind, Table
 from runbook.operations.base import blocker, note, warning
 from runbook.spec import Spec
 from runbook.vocabulary import Finding
+
+_DEFERRED = "INITIALLY DEFERRED"
 
 _KINDS = {
     "f": "a foreign table",
@@ -89,14 +91,24 @@ def _state_findings(catalog: Catalog, table: Table, object_: str) -> Iterator[Fi
                 f"Index {index.name!r} is invalid, before the migration already.",
                 "REINDEX INDEX CONCURRENTLY it, or drop it.",
             )
-    deferred = [one.name for one in table.constraints if "INITIALLY DEFERRED" in one.definition]
+    yield from _deferred_findings(catalog, table, object_)
+
+
+def _deferred_findings(catalog: Catalog, table: Table, object_: str) -> Iterator[Finding]:
+    """Yield what waits for the end of a transaction: constraints, and constraint triggers."""
+    around = catalog.surroundings
+    triggers = around.of_kind(Kind.TRIGGER) if around else ()
+    deferred = [
+        *(one.name for one in table.constraints if _DEFERRED in one.definition),
+        *(one.name for one in triggers if one.enabled and _DEFERRED in one.detail),
+    ]
     if deferred:
         yield note(
             "deferred-triggers",
             object_,
-            f"Constraint {', '.join(map(repr, deferred))} is checked at the end of a transaction.",
-            "Nothing is to be done: the plan has such constraints checked at once (SET CONSTRAINTS "
-            "ALL IMMEDIATE).",
+            f"{', '.join(map(repr, deferred))} is checked, or fires, at the end of a transaction.",
+            "Nothing is to be done: the plan has them come at once (SET CONSTRAINTS ALL "
+            "IMMEDIATE).",
         )
 
 
