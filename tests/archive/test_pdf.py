@@ -15,6 +15,7 @@ from tests.conftest import Database
 from tests.state import database_state
 
 
+@pytest.mark.soak
 def test_the_pdf_is_in_the_bundle_and_sealed(sample_newest: Database, tmp_path: Path) -> None:
     try:
         require_pdf()

@@ -67,6 +67,7 @@ def test_only_an_approved_plan_runs_and_the_report_says_who_approved_it(
     assert "approve" in run("archive", "list").stdout
 
 
+@pytest.mark.soak
 def test_where_keys_are_named_only_an_approval_that_one_of_them_signed_counts(
     sample_newest: Database, tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_what_changed_since_the_approval_is_named(sample_newest: Database) -> No
     assert "What changed since the plan was approved" in page
 
 
+@pytest.mark.soak
 def test_a_bundle_that_was_altered_or_is_no_review_cannot_be_approved(
     sample_newest: Database, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_bundle_that_was_altered_or_is_no_review_cannot_be_approved(
     assert not [path for path in reviewed.parent.iterdir() if "-approve-" in path.name]
 
 
+@pytest.mark.soak
 def test_an_approval_that_was_altered_does_not_count(sample_newest: Database) -> None:
     reviewed = review(sample_newest)
     made = said(run("approve", reviewed.name, "--by", "Ada", "--json"))["bundle"]

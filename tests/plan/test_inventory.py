@@ -1,5 +1,7 @@
 """The inventory: everything around a table is in it, each with what becomes of it."""
 
+from typing import Any
+
 from runbook.facts import Kind
 from runbook.plan import Options
 from runbook.plan.inventory import Entry, inventory
@@ -48,7 +50,7 @@ EVERYTHING = (
 )
 
 
-def entries(database: Database, spec: Spec, **options: bool) -> dict[tuple[str, str], Entry]:
+def entries(database: Database, spec: Spec, **options: Any) -> dict[tuple[str, str], Entry]:
     """Return the inventory: kind and name → entry."""
     found = inventory(spec, catalog_of(database, spec), Options(**options))
     return {(one.kind, one.name): one for one in found}

@@ -1,0 +1,105 @@
+"""Approvals in the archive: bound to the plan and the review, sealed, and trusted by key."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runbook.archive.approval import approvals, approve, reviewed_plan, why_not
+from runbook.archive.bundle import write_bundle
+from runbook.archive.folder import FolderStore
+from runbook.archive.verification import verify_archive
+from runbook.errors import Outcome, RefusedError
+from runbook.record import PlanRecord
+from tests.archive.archives import key_pair
+from tests.report.records import record
+
+PLAN = "ab" * 32
+DATA = {"mode": "atomic", "facts": {}}
+
+
+def archived(store: FolderStore, *, step: str = "review", outcome: Outcome = Outcome.SUCCEEDED,
+             plan: str = PLAN) -> str:  # fmt: skip
+    """Archive a run; return its bundle's name."""
+    made = record(
+        step=step, outcome=outcome, plan=PlanRecord(sha256=plan, mode="atomic", approved=None)
+    )
+    files = {"plan.sql": b"SELECT 1;\n", "plan.json": json.dumps(DATA).encode()}
+    return write_bundle(store, made, files).name
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "reports")
+
+
+def test_an_approval_is_bound_to_the_plan_and_to_the_review_as_it_was(store: FolderStore) -> None:
+    review = archived(store)
+    made = approve(store, review, by="Ada", note="read", key=None)
+    ((plan, approval),) = approvals(store)
+    assert (plan, approval.by, approval.note) == (PLAN, "Ada", "read")
+    assert approval.review_sha256 == store.bundles()[review].sha256
+    assert approval.bundle == made.name and approval.signed_by is None
+    assert json.loads(store.read(made.name, "approval.json"))["plan"]["sha256"] == PLAN
+    assert why_not(store, approval, ()) == ""
+    assert verify_archive(store).faults == ()
+
+
+def test_the_newest_approval_comes_first(store: FolderStore) -> None:
+    review = archived(store)
+    for name in ("Ada", "Grace"):
+        approve(store, review, by=name, note="", key=None)
+    assert [approval.by for _, approval in approvals(store)] == ["Grace", "Ada"]
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome"), [("review", Outcome.REFUSED), ("migrate", Outcome.SUCCEEDED)]
+)
+def test_only_a_review_that_succeeded_can_be_approved(
+    step: str, outcome: Outcome, store: FolderStore
+) -> None:
+    bundle = archived(store, step=step, outcome=outcome)
+    with pytest.raises(RefusedError, match="only a review that succeeded"):
+        approve(store, bundle, by="Ada", note="", key=None)
+    assert list(store.folders()) == [bundle]
+
+
+@pytest.mark.parametrize("file", ["plan.sql", "plan.json", "manifest.json"])
+def test_a_review_that_was_altered_cannot_be_approved(file: str, store: FolderStore) -> None:
+    bundle = archived(store)
+    with (store.path / bundle / file).open("a") as opened:
+        opened.write(" ")
+    with pytest.raises(RefusedError, match="not as it was sealed"):
+        approve(store, bundle, by="Ada", note="", key=None)
+    assert reviewed_plan(store, PLAN) is None
+
+
+def test_only_a_signature_of_a_trusted_key_counts_where_one_is_asked_for(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    (mine, public), (other, _) = key_pair(tmp_path, "mine"), key_pair(tmp_path, "other")
+    review = archived(store)
+    for key in (None, other, mine):
+        approve(store, review, by="Ada", note="", key=key)
+    reasons = [why_not(store, approval, [public]) for _, approval in approvals(store)]
+    assert reasons[0] == ""
+    assert "which is not trusted" in reasons[1] and "not signed" in reasons[2]
+    assert [approval.signed_by is not None for _, approval in approvals(store)] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("file", ["approval.json", "manifest.json"])
+def test_an_approval_that_was_altered_does_not_count(file: str, store: FolderStore) -> None:
+    made = approve(store, archived(store), by="Ada", note="", key=None)
+    path = store.path / made.name / file
+    path.write_text(path.read_text("utf-8").replace("Ada", "Eve"))
+    ((_, approval),) = approvals(store)
+    assert "does not count" in why_not(store, approval, ())
+
+
+def test_the_plan_of_a_review_is_found_by_its_hash(store: FolderStore) -> None:
+    archived(store, plan="cd" * 32)
+    archived(store)
+    assert reviewed_plan(store, PLAN) == DATA
+    assert reviewed_plan(store, "ef" * 32) is None
