@@ -98,6 +98,15 @@ def test_an_approval_that_was_altered_does_not_count(file: str, store: FolderSto
     assert "does not count" in why_not(store, approval, ())
 
 
+def test_a_manifest_that_was_altered_to_nonsense_is_no_approval(store: FolderStore) -> None:
+    made = approve(store, archived(store), by="Ada", note="", key=None)
+    path = store.path / made.name / "manifest.json"
+    content = json.loads(path.read_text("utf-8"))
+    for nonsense in (None, [], {"sha256": 7}, {**content["plan"], "approval": "yes"}):
+        path.write_text(json.dumps({**content, "plan": nonsense}))
+        assert list(approvals(store)) == []
+
+
 def test_the_plan_of_a_review_is_found_by_its_hash(store: FolderStore) -> None:
     archived(store, plan="cd" * 32)
     archived(store)

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from runbook.archive.bundle import Bundle, write_bundle
 from runbook.archive.chain import ordered
 from runbook.archive.keys import SigningKey
@@ -90,13 +92,21 @@ def approvals(store: Store) -> Iterator[tuple[str, Approval]]:
     found = store.bundles()
     for name in reversed(ordered(found)):
         if found[name].content.get("step") == STEP:
-            plan = PlanRecord(**found[name].content["plan"])
-            if plan.approval:
+            plan = _plan(found[name])
+            if plan and plan.approval:
                 signer = found[name].signer
                 yield (
                     plan.sha256,
                     plan.approval.model_copy(update={"bundle": name, "signed_by": signer}),
                 )
+
+
+def _plan(manifest: Manifest) -> PlanRecord | None:
+    """Return the plan that a manifest speaks of; None where it was altered to hold none."""
+    try:
+        return PlanRecord.model_validate(manifest.content.get("plan"))
+    except ValidationError:
+        return None
 
 
 def why_not(store: Store, approval: Approval, trusted: Collection[str]) -> str:
