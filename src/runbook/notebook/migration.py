@@ -139,7 +139,8 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         def tell(phase: Phase, text: str, share: float) -> None:
             self.record.note_online(None, journal)
             self.tell_progress()
-            begins, ends = spans[phase]
+            # A phase that has nothing to do in this plan is told of, too.
+            begins, ends = spans.get(phase, (0.0, 0.0))
             self.tell(f"{phase}: {text}", begins + share * (ends - begins))
 
         try:
