@@ -91,6 +91,7 @@ def test_where_keys_are_named_only_an_approval_that_one_of_them_signed_counts(
     assert plan["approval"]["by"] == "Ada" and plan["approval"]["signed_by"]
 
 
+@pytest.mark.soak
 def test_what_changed_since_the_approval_is_named(sample_newest: Database) -> None:
     reviewed = review(sample_newest)
     assert run("approve", reviewed.name, "--by", "Ada").returncode == 0

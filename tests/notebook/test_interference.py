@@ -327,6 +327,7 @@ def at_statement(
     return strike(source, folder, conninfo, before)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("blow", BLOWS)
 @pytest.mark.parametrize("number", [40])
 def test_a_blow_falls_in_the_middle_of_the_transaction(

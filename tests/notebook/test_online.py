@@ -215,6 +215,7 @@ def test_a_run_at_work_is_not_taken_back(sample_newest: Database) -> None:
         assert migrate_online(sample_newest, tell=tell).proof.passed
 
 
+@pytest.mark.soak
 def test_a_run_that_something_depends_on_is_not_taken_back(sample_newest: Database) -> None:
     run_id = stop_online(sample_newest)
     sample_newest.execute("CREATE VIEW early AS SELECT category FROM enrichment_logs")

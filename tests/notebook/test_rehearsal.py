@@ -50,6 +50,7 @@ def test_one_that_fails_ends_with_3_and_says_why(sample_newest: Database, tmp_pa
     assert bundle.name.endswith("rehearse-refused")
 
 
+@pytest.mark.soak
 def test_a_migration_that_is_applied_is_not_rehearsed(
     sample_newest: Database, tmp_path: Path
 ) -> None:

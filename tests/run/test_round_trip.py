@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runbook.plan import blockers, review
 from runbook.spec import Spec
 from tests.cases import CASES
-from tests.conftest import MAJORS, Cluster, Database, cluster_of
+from tests.conftest import NEWEST, Cluster, Database, cluster_of
 from tests.dumps import as_before, difference, dumped, names_of
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, migrate_online
 from tests.run.wayback.rolling_back import roll_back
@@ -22,7 +22,7 @@ touch."""
 ONLINE_ALONE = {"rule-on-generated-column", "trigger-fires-later"}
 
 
-@pytest.fixture(params=MAJORS, ids=lambda major: f"pg{major}")
+@pytest.fixture(params=NEWEST, ids=lambda major: f"pg{major}")
 def cluster(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
     """A server of each version."""
     return cluster_of(clusters, request.param)

@@ -15,12 +15,12 @@ from runbook.plan import Options, review
 from runbook.plan.review import activity
 from runbook.spec import Spec, load_spec
 from runbook.vocabulary import Finding
-from tests.conftest import OUTERMOST, Cluster, Database, cluster_of
+from tests.conftest import NEWEST, Cluster, Database, cluster_of
 from tests.operations.test_specs import spec_of
 from tests.plan.review.prepared import LLAMALOG, PREPARED, Prepared
 
 
-@pytest.fixture(params=OUTERMOST, ids=lambda major: f"pg{major}")
+@pytest.fixture(params=NEWEST, ids=lambda major: f"pg{major}")
 def server(request: pytest.FixtureRequest, clusters: dict[int, Cluster]) -> Cluster:
     return cluster_of(clusters, request.param)
 

@@ -42,7 +42,7 @@ def with_view(way: str, database: Database) -> None:
     run(database, catalog=catalog, plan=build_plan(spec, catalog, options))
 
 
-@pytest.fixture(params=["atomic", "online"])
+@pytest.fixture(params=[pytest.param("atomic", marks=pytest.mark.soak), "online"])
 def served(request: pytest.FixtureRequest, sample: Database) -> Database:
     """A migrated database with the view."""
     sample.execute(*GRANTS)
@@ -269,6 +269,7 @@ def test_force_removes_a_view_that_was_used(sample_newest: Database) -> None:
     assert sample_newest.value(LEFT) == 0
 
 
+@pytest.mark.soak
 def test_a_view_that_another_depends_on_stays_by_force_too(sample_newest: Database) -> None:
     with_view("online", sample_newest)
     sample_newest.execute("CREATE VIEW weekly AS SELECT id FROM enrichment_logs")
