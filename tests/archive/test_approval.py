@@ -102,7 +102,9 @@ def test_a_manifest_that_was_altered_to_nonsense_is_no_approval(store: FolderSto
     made = approve(store, archived(store), by="Ada", note="", key=None)
     path = store.path / made.name / "manifest.json"
     content = json.loads(path.read_text("utf-8"))
-    for nonsense in (None, [], {"sha256": 7}, {**content["plan"], "approval": "yes"}):
+    wrong = {**content["plan"], "approval": "yes"}
+    nonsense: object
+    for nonsense in (None, [], {"sha256": 7}, wrong):
         path.write_text(json.dumps({**content, "plan": nonsense}))
         assert list(approvals(store)) == []
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_refusals import run
 from tests.conftest import Database
 from tests.notebook.papermilling import bundles, notebook, papermill
