@@ -54,8 +54,8 @@ def before_cells(*kept: str) -> pytest.MarkDecorator:
 
 
 AT_STATEMENT = """
-def strike(text, tell=run.tell, told=[]):
-    tell(text)
+def strike(text, *share, tell=run.tell, told=[]):
+    tell(text, *share)
     told.append(text)
     if len(told) == {number}:
         {code}
@@ -346,8 +346,8 @@ def test_a_blow_falls_before_any_statement(
 
 
 WHEN_TOLD = """
-def strike(text, tell=run.tell):
-    tell(text)
+def strike(text, *share, tell=run.tell):
+    tell(text, *share)
     if text == {text!r}:
         {code}
 

@@ -224,8 +224,8 @@ def online_and_contracted(case: Case, url: str) -> subprocess.CompletedProcess[s
 
 
 STOPPING = """
-def strike(text, tell=run.tell):
-    tell(text)
+def strike(text, *share, tell=run.tell):
+    tell(text, *share)
     if text == "index: begins":
         raise KeyboardInterrupt
 
