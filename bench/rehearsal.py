@@ -10,9 +10,9 @@ from bench.database import TEMPLATE, Databases
 from bench.results import Setup, save
 from runbook.catalog import read_catalog
 from runbook.database import Target
+from runbook.numbers import duration, span
 from runbook.plan import Options
 from runbook.rehearsal import Estimate, Rehearsing, Scratch, estimate, scratch
-from runbook.report.numbers import duration, span
 from runbook.run.online import Limits
 from runbook.spec import load_spec
 

@@ -10,9 +10,9 @@ from bench.contest import run_runbook
 from bench.database import TEMPLATE, Databases
 from bench.results import Setup, save
 from runbook.catalog import read_catalog
+from runbook.numbers import duration, span
 from runbook.plan import Options, build_plan
 from runbook.plan.estimate import FIXED_MS, Range, expected
-from runbook.report.numbers import duration, span
 from runbook.spec import load_spec
 
 MOST_SECONDS = 5.0

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,9 @@ def jupyterlab(notebooks: Path, scratch: Path, **environment: str) -> Iterator[s
     )
     address = f"http://127.0.0.1:{port}/"
     try:
+        until = time.monotonic() + 120
         while True:
+            assert time.monotonic() < until, "JupyterLab does not answer"
             try:
                 with urlopen(f"{address}api/status", timeout=5):
                     break

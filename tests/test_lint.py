@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from runbook.lint import Remark, find_squawk, lint_findings, remarks
+from runbook.lint import ANSWERS, Remark, find_squawk, lint_findings, remarks
 from runbook.plan import Plan, build_plan
 from tests.cases import CASES, Case
 from tests.conftest import Cluster
@@ -32,6 +32,16 @@ def test_every_rule_that_a_plan_meets_is_answered(case: Case, mode: str, newest:
     assert [one.rule for one in found if one.answer is None] == []
     assert all(one.statements and all(one.statements) for one in found)
     assert "syntax-error" not in {one.rule for one in found}
+
+
+def test_no_answer_is_kept_for_a_rule_that_no_plan_meets(newest: Cluster) -> None:
+    met = {
+        one.rule
+        for case in CASES.values()
+        for mode in ("atomic", "online")
+        for one in remarks(plan_for(case, newest, mode), 180_000, SQUAWK)
+    }
+    assert met == set(ANSWERS)
 
 
 def test_remarks_name_the_statements_that_they_are_about(newest: Cluster) -> None:

@@ -20,41 +20,44 @@ from runbook.vocabulary import Finding, Phase, Role
 TIMEOUT_S = 30
 
 ANSWERS: Mapping[str, str] = {
-    "renaming-table": "It is what the spec asks for. Both names can be had for a while with "
-    "--old-name-view; who calls the old one is in the inventory.",
-    "renaming-object": "No client calls an index or a constraint by its name, but ON CONFLICT ON "
-    "CONSTRAINT and the application's models do: these follow the table.",
-    "renaming-column": "No column is renamed but by the spec.",
-    "ban-drop-default": "The default is the migration's own, and lives no longer than it: it makes "
-    "ADD COLUMN touch the catalog only.",
-    "ban-drop-function": "The function is the migration's own: its trigger classifies what is "
-    "written meanwhile, and is dropped before it.",
-    "ban-drop-trigger": "The trigger is the migration's own, and serves its phases only.",
-    "ban-drop-not-null": "No column loses NOT NULL but the migration's own.",
-    "require-concurrent-index-creation": "Built in the one transaction that holds the table's lock "
-    "anyway, for as long as the plan estimates; online it is built concurrently.",
-    "ban-concurrent-index-creation-in-transaction": "It runs outside of any transaction, in a "
-    "phase of its own.",
-    "prefer-robust-stmts": "The run looks at the index before and after: one that is there is "
-    "compared by definition, a leftover of a failed try is dropped. IF NOT EXISTS would take an "
-    "invalid index for done.",
-    "changing-column-type": "One rewrite under the lock, chosen where most rows change anyway; the "
-    "plan says how long it is likely to take, and online it does not happen.",
-    "adding-not-nullable-field": "It comes with a constant default, which touches the catalog only "
-    "(PostgreSQL 11 and newer).",
-    "adding-required-field": "It comes with a constant default, which touches the catalog only.",
-    "adding-field-with-default": "The default is a constant: it touches the catalog only.",
-    "require-timeout-settings": "Each transaction sets lock_timeout and statement_timeout before "
-    "anything else.",
-    "require-lock-timeout": "Only a label is added without one, to a type, which waits for nobody "
-    "who reads or writes.",
-    "require-statement-timeout": "Only a label is added without one, to a type, which takes "
-    "milliseconds.",
-    "require-enum-value-ordering": "A spec may only append labels, so the order of those that are "
-    "there stays.",
-    "transaction-nesting": "Each phase is one transaction, begun and ended by the run.",
-    "disallowed-unique-constraint": "A unique index of the spec is built as the plan says, and a "
-    "duplicate ends the run with nothing changed.",
+    "renaming-table": (
+        "It is what the spec asks for. Both names can be had for a while with --old-name-view; "
+        "who calls the old one is in the inventory."
+    ),
+    "renaming-object": (
+        "No client calls an index or a constraint by its name, but ON CONFLICT ON CONSTRAINT "
+        "and the application's models do: these follow the table."
+    ),
+    "ban-drop-default": (
+        "The default is the migration's own, and lives no longer than it: it makes ADD COLUMN "
+        "touch the catalog only."
+    ),
+    "ban-drop-function": (
+        "The function is the migration's own: its trigger classifies what is written meanwhile, "
+        "and is dropped before it."
+    ),
+    "require-concurrent-index-creation": (
+        "Built in the one transaction that holds the table's lock anyway, for as long as the "
+        "plan estimates; online it is built concurrently."
+    ),
+    "prefer-robust-stmts": (
+        "The run looks at the index before and after: one that is there is compared by "
+        "definition, a leftover of a failed try is dropped. IF NOT EXISTS would take an invalid "
+        "index for done."
+    ),
+    "changing-column-type": (
+        "One rewrite under the lock, chosen where most rows change anyway; the plan says how "
+        "long it is likely to take, and online it does not happen."
+    ),
+    "require-lock-timeout": (
+        "Only a label is added without one, to a type, which waits for nobody who reads or writes."
+    ),
+    "require-statement-timeout": (
+        "Only a label is added without one, to a type, which takes milliseconds."
+    ),
+    "require-enum-value-ordering": (
+        "A spec may only append labels, so the order of those that are there stays."
+    ),
 }
 """Squawk's rule → why it is well here, or what is accepted."""
 

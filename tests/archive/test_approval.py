@@ -1,6 +1,7 @@
 """Approvals in the archive: bound to the plan and the review, sealed, and trusted by key."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,22 @@ def test_an_approval_that_was_altered_does_not_count(file: str, store: FolderSto
     path.write_text(path.read_text("utf-8").replace("Ada", "Eve"))
     ((_, approval),) = approvals(store)
     assert "does not count" in why_not(store, approval, ())
+
+
+@pytest.mark.parametrize("by", ["another review in its place", "removal"])
+def test_an_approval_whose_review_is_not_as_it_was_does_not_count(
+    by: str, store: FolderStore
+) -> None:
+    review = archived(store)
+    approve(store, review, by="Ada", note="", key=None)
+    if by == "removal":
+        shutil.rmtree(store.path / review)
+    else:
+        manifest = store.path / review / "manifest.json"
+        other = store.path / archived(store, plan="cd" * 32) / "manifest.json"
+        manifest.write_bytes(other.read_bytes())
+    ((_, approval),) = approvals(store)
+    assert "is not as it was" in why_not(store, approval, ())
 
 
 def test_a_manifest_that_was_altered_to_nonsense_is_no_approval(store: FolderStore) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,9 @@ def look(page: Browser, name: Path) -> None:
 def saved(page: Browser, path: Path, text: str) -> None:
     """Save by the menu, and hold that the file has what was shown."""
     choose(page, "File", "Save Notebook")
+    until = time.monotonic() + 30
     while not _holds(path, text):
+        assert time.monotonic() < until, "it was not saved"
         page.value("new Promise(done => requestAnimationFrame(done))")
 
 

@@ -6,7 +6,7 @@ from runbook.facts import Kind
 from runbook.plan import Options
 from runbook.plan.inventory import Entry, inventory
 from runbook.spec import Spec
-from tests.cases import RENAMED
+from tests.cases import PARTITIONED, RENAMED
 from tests.conftest import Cluster, Database
 from tests.migrating import catalog_of
 from tests.operations.test_specs import ONLY_CLASSIFY, TICKETS, spec_of
@@ -88,11 +88,21 @@ def test_each_kind_of_dependent_is_found_with_its_fate(cluster: Cluster) -> None
 def test_what_nobody_thought_of_is_shown_as_well(empty_newest: Database) -> None:
     empty_newest.execute(
         *TICKETS,
-        "CREATE FUNCTION as_text(tickets) RETURNS text LANGUAGE sql RETURN $1.state",
-        "CREATE CAST (tickets AS text) WITH FUNCTION as_text(tickets)",
+        'CREATE COLLATION odd FROM "C"',
+        # No statement makes a collation depend on a table; a later version's may make something.
+        "INSERT INTO pg_depend SELECT 'pg_collation'::regclass, oid, 0, 'pg_class'::regclass,"
+        " 'tickets'::regclass, 0, 'n' FROM pg_collation WHERE collname = 'odd'",
     )
     found = entries(empty_newest, spec_of(RENAMED))
-    assert ("function", "public.as_text(public.tickets)") in found
+    assert found["other dependent", "collation public.odd"].fate.startswith("follows")
+
+
+def test_partitions_are_in_it(empty_newest: Database) -> None:
+    empty_newest.execute(*PARTITIONED)
+    found = entries(empty_newest, spec_of(RENAMED))
+    assert {name for kind, name in found if kind == "partition"} == {
+        "public.tickets_1", "public.Tickets 2", "public.tickets_rest",
+    }  # fmt: skip
 
 
 def test_sessions_and_prepared_transactions_are_in_it(empty_newest: Database) -> None:

@@ -110,10 +110,14 @@ def _plan(manifest: Manifest) -> PlanRecord | None:
 
 
 def why_not(store: Store, approval: Approval, trusted: Collection[str]) -> str:
-    """Return why an approval does not count, in a few words; '' where it does."""
+    """Return why an approval does not count, in a few words; '' where it does: it is as it was
+    sealed, signed by a trusted key where there are such, and its review is there as it was."""
     faults = verify_bundle(store, approval.bundle, trusted=trusted).faults
     if faults:
         return f"{approval.bundle} does not count: {faults[0].message}"
+    review = store.bundles().get(approval.review)
+    if review is None or review.sha256 != approval.review_sha256:
+        return f"{approval.bundle} does not count: its review {approval.review} is not as it was"
     return ""
 
 

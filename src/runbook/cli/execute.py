@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook.errors import RunbookError
-from runbook.report.numbers import duration, share, span
+from runbook.numbers import duration, share, span
 
 if TYPE_CHECKING:
     from runbook.archive.destination import Destination

@@ -22,7 +22,7 @@ from runbook.catalog.ledger import (
 from runbook.database import connect, resolve
 from runbook.errors import RefusedError
 from runbook.facts import LedgerEntry, Recorded, Unfinished
-from runbook.report.numbers import duration, share
+from runbook.numbers import duration, share
 from runbook.run.holders import AtWork, at_work
 from runbook.run.online import index_progress, left_to_drop
 from runbook.spec import Spec, load_spec

@@ -13,12 +13,12 @@ from runbook.errors import (
 from runbook.notebook.approval import approval_of, differs, newest_approved
 from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
+from runbook.numbers import duration
 from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
 from runbook.plan.estimate import done_before, phase_spans
 from runbook.record import PlanRecord, Stage, after_commit
 from runbook.report import html, statements
-from runbook.report.numbers import duration
 from runbook.report.summary import proof_facts
 from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, apply_atomic

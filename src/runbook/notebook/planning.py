@@ -4,13 +4,13 @@ from typing import TypeVar
 
 from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run, unfinished_run
+from runbook.numbers import duration
 from runbook.parameters import PlanParameters
 from runbook.plan import Plan, build_plan, resumed_plan, review
 from runbook.plan.estimate import FIXED_MS, by_statement, expected
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html, rules, statements
-from runbook.report.numbers import duration
 from runbook.vocabulary import Finding, Level, Phase
 
 P = TypeVar("P", bound=PlanParameters)

@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 
 from runbook.errors import Outcome, RefusedError
 from runbook.notebook.planning import Planning
+from runbook.numbers import duration, span
 from runbook.parameters import RehearseParameters
 from runbook.record import Stage
 from runbook.rehearsal import Copy, Estimate, Leg, Rehearsing, Scratch, estimate, scratch
 from runbook.report import html, statements
-from runbook.report.numbers import duration, span
 
 
 class Rehearsal(Planning[RehearseParameters]):

@@ -24,10 +24,10 @@ from runbook.errors import (
 from runbook.facts import Catalog, LedgerEntry, Unfinished
 from runbook.notebook.findings import as_table
 from runbook.notebook.publication import publication
+from runbook.numbers import size
 from runbook.parameters import Parameters
 from runbook.record import PROGRESS, Database, Record, Stage, after_commit, now
 from runbook.report import html, statements
-from runbook.report.numbers import size
 from runbook.run.online import RESUME, Journal
 from runbook.secrets import Scrubber, scrubber_for
 from runbook.spec import Spec, load_spec

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from runbook.report.numbers import share
+from runbook.numbers import share
 
 _WORD = 20
 """Up to this length a text without spaces is never broken into lines."""

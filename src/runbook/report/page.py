@@ -4,7 +4,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from runbook.report.numbers import share
+from runbook.numbers import share
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from runbook.numbers import duration, span
 from runbook.plan.estimate import Range
 from runbook.report import html
-from runbook.report.numbers import duration, span
 from runbook.run import Executed
 from runbook.vocabulary import Lock, Role, Statement
 

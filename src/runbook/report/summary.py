@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from runbook.errors import Outcome
+from runbook.numbers import duration, share, span
 from runbook.record import Database, Record
 from runbook.report.html import as_json
-from runbook.report.numbers import duration, share, span
 
 _HASH_CHARACTERS = 12
 """How much of a plan's hash is enough to tell two plans apart at a glance."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runbook.numbers import duration, share
 from runbook.report import html
 from runbook.report.chart import batch_chart, phase_chart
-from runbook.report.numbers import duration, share
 from runbook.run.online import Journal, LockTry
 
 SHOWN_TRIES = 25

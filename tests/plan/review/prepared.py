@@ -271,6 +271,20 @@ PREPARED: Mapping[str, Prepared] = {
         made=("CREATE SCHEMA runbook", "CREATE TABLE runbook.ledger (x integer)"),
         finds=("B ledger-foreign",),
     ),
+    "rights on columns that everybody has on the table": Prepared(
+        made=(
+            "GRANT SELECT ON tickets TO PUBLIC",
+            "GRANT SELECT (state) ON tickets TO pg_monitor, PUBLIC",
+        ),
+        finds=(),
+    ),
+    "a right on a column beside another on the table": Prepared(
+        made=(
+            "GRANT SELECT ON tickets TO pg_monitor",
+            "GRANT UPDATE (state) ON tickets TO pg_monitor",
+        ),
+        finds=("W column-grants",),
+    ),
     "rights on columns": Prepared(
         made=("GRANT SELECT (state), UPDATE (state) ON tickets TO pg_monitor",),
         finds=("W column-grants",),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,10 @@ def test_commits_that_would_wait_for_a_standby_that_is_not_there_forbid_the_run(
         for names, level in (("nobody", "blocker"), ("*", None)):
             primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'".encode())
             primary.execute("SELECT pg_reload_conf()")
+            until = time.monotonic() + 30
+            # The server's processes read their settings between two requests.
             while primary.execute(waiting.encode()).fetchone() != (names == "*",):
-                pass  # the server's processes read their settings between two requests
+                assert time.monotonic() < until
             assert found_on(primary).get("no-synchronous-standby") == level
         primary.execute("ALTER SYSTEM RESET synchronous_standby_names")
         primary.execute("SELECT pg_reload_conf()")

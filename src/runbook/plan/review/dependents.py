@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from runbook.facts import Kind, Related, Surroundings, Table
+from runbook.facts import Grant, Kind, Related, Surroundings, Table
 from runbook.operations.base import blocker, note, warning
 from runbook.plan.model import Options
 from runbook.spec import Spec
@@ -106,8 +106,7 @@ def _column_findings(table: Table, around: Surroundings, column: str) -> Iterato
             f"{_listed(views)} will not show {column!r}.",
             "Nothing is to be done, unless it shall: CREATE OR REPLACE VIEW then.",
         )
-    whole = {one.role for one in table.grants if not one.column}
-    partly = sorted({one.role or "PUBLIC" for one in table.grants if one.column} - whole)
+    partly = sorted({one.role or "PUBLIC" for one in table.grants if _is_by_column(one, table)})
     if partly:
         yield warning(
             "column-grants",
@@ -116,6 +115,18 @@ def _column_findings(table: Table, around: Surroundings, column: str) -> Iterato
             f"{column!r}.",
             "Grant them what they need on the new column after the migration.",
         )
+
+
+def _is_by_column(grant: Grant, table: Table) -> bool:
+    """Return whether a grant gives a right on a column that its role has not on the whole table, of
+    its own or as everybody."""
+    whole = {
+        right
+        for one in table.grants
+        if not one.column and one.role in (grant.role, None)
+        for right in one.rights
+    }
+    return bool(grant.column) and not whole.issuperset(grant.rights)
 
 
 def _listed(found: list[Related]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from runbook.facts import OLDEST, Catalog, Surroundings
+from runbook.numbers import size
 from runbook.operations.base import blocker, note, warning
 from runbook.plan.model import Mode
 from runbook.vocabulary import Finding
@@ -67,7 +68,7 @@ def replication_findings(catalog: Catalog, around: Surroundings) -> Iterator[Fin
                 "replica-late",
                 replica.name,
                 f"Replica {replica.name!r} is late by {late_s:,.0f} s and "
-                f"{late_bytes / 1e6:,.0f} MB of WAL.",
+                f"{size(late_bytes)} of WAL.",
                 "Find out why before the migration adds to it; online, the run waits for replicas "
                 "(--max-lag-ms).",
             )
@@ -96,7 +97,7 @@ def replication_findings(catalog: Catalog, around: Surroundings) -> Iterator[Fin
                 slot.name,
                 f"Replication slot {slot.name!r} is "
                 + ("inactive" if not slot.active else f"{slot.wal_status}")
-                + f", and keeps {(slot.retained_bytes or 0) / 1e6:,.0f} MB of WAL.",
+                + f", and keeps {size(slot.retained_bytes or 0)} of WAL.",
                 "Bring its consumer back, or drop it (pg_drop_replication_slot) if nobody needs "
                 "it any more.",
             )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from runbook.facts import Catalog
+from runbook.numbers import size
 from runbook.operations.base import blocker, note, warning
 from runbook.plan.build import Step, estimated_lock_ms
 from runbook.plan.model import Mode, Options
@@ -42,7 +43,7 @@ def space_findings(
         yield (blocker if free < needed else warning)(
             "disk-short",
             object_,
-            f"The migration writes up to {_size(needed)}, WAL included, and {_size(free)} are free "
+            f"The migration writes up to {size(needed)}, WAL included, and {size(free)} are free "
             "on the data directory's disk.",
             "Make room first, or move the data directory to a larger disk.",
         )
@@ -50,11 +51,7 @@ def space_findings(
         yield note(
             "disk-unknown",
             object_,
-            f"The migration writes up to {_size(needed)}, WAL included; what is free cannot be "
+            f"The migration writes up to {size(needed)}, WAL included; what is free cannot be "
             "seen from here.",
             "Look at the server's disk, and at that of its WAL and its archive.",
         )
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
