@@ -65,7 +65,7 @@ def test_every_command_and_option_has_a_help_text(command: click.Command) -> Non
             assert str(parameter.name).upper() in command.help
 
 
-@pytest.mark.parametrize("group", ["archive"])
+@pytest.mark.parametrize("group", ["archive", "export"])
 def test_every_command_of_a_group_is_documented(group: str) -> None:
     shown = set(re.findall(rf"runbook {group} ([a-z]+)", PAGES))
     named = main.commands[group]

@@ -21,7 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("spec",),
     ("catalog",),
     ("plan",),
-    ("lint",),
+    ("lint", "export"),
     ("run",),
     ("verify",),
     ("rehearsal",),
@@ -51,7 +51,8 @@ ALONE = {
     "pygments": ("report/",),
     "weasyprint": ("report/",),
     "papermill": ("engine/", "cli/execute.py"),
-    "sqlalchemy": ("models/", "verify/models.py", "record.py"),
+    "sqlalchemy": ("models/", "verify/models.py", "verify/drift.py", "record.py"),
+    "alembic": ("verify/drift.py", "export/alembic.py"),
     "click": ("cli/", "engine/failure.py"),
 }
 """What is loaded in few places only, and where."""

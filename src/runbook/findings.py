@@ -156,6 +156,10 @@ WHY: Mapping[str, str] = {
         "something else."
     ),
     "in-use": "Something built since depends on what would be dropped.",
+    "tool-history": (
+        "A tool that does not know that the migration was run may run it again, or see a "
+        "difference that it wants to take back."
+    ),
     "labels-stay": "PostgreSQL cannot take a label away from a type.",
     "later-run": "A later run rests on this one, and has to be taken back before it.",
     "table-differs": "The table is not the one that the run left.",

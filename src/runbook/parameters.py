@@ -93,6 +93,7 @@ class MigrateParameters(PlanParameters):
     approved_plan: StrictStr
     require_approval: StrictBool
     approver_keys: StrictStr
+    prisma_dir: StrictStr
     strict: StrictBool
     max_wait_ms: Milliseconds
     jobs: Annotated[StrictInt, Field(ge=1, le=64)]

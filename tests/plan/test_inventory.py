@@ -46,6 +46,7 @@ EVERYTHING = (
     "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$",
     "CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION e()",
     "ALTER EXTENSION plpgsql ADD TABLE tickets",
+    "CREATE TABLE alembic_version (version_num text)",
     "COMMENT ON COLUMN tickets.state IS 'as people write it'",
 )
 

@@ -153,7 +153,7 @@ WHERE n.nspname = %(schema)s AND c.relname = %(table)s"""
 
 _ENTRY = """\
 l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
-       l.table_oid::bigint, l.spec_sha256, l.plan_sha256, l.mode, l.applied_by,
+       l.table_oid::bigint, l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
        l.rows, l.categories, l.unvalidated, l.fingerprint, l.hashes"""
 

@@ -99,7 +99,14 @@ WITH RECURSIVE tree (oid) AS (
     FROM pg_event_trigger e
     WHERE e.evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop', 'table_rewrite')
     UNION ALL
-    SELECT 15, 'extension', x.extname, 'owns ' || string_agg(
+    SELECT 15, 'history of a tool', format('%%s.%%s', n.nspname, c.relname), tool, true, false
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN (VALUES ('_prisma_migrations', 'Prisma'), ('alembic_version', 'Alembic'),
+                 ('flyway_schema_history', 'Flyway'), ('databasechangelog', 'Liquibase'))
+        AS known (relname, tool) USING (relname)
+    WHERE c.relkind IN ('r', 'p')
+    UNION ALL
+    SELECT 16, 'extension', x.extname, 'owns ' || string_agg(
                pg_describe_object(m.classid, m.objid, 0), ', ' ORDER BY m.classid, m.objid),
            true, bool_or(m.classid = 'pg_class'::regclass AND m.objid = %(oid)s)
     FROM pg_depend m JOIN pg_extension x ON x.oid = m.refobjid

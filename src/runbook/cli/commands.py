@@ -11,6 +11,7 @@ from runbook import __version__
 from runbook.cli.approve import approve
 from runbook.cli.archive import archive, keygen
 from runbook.cli.execute import run_step
+from runbook.cli.export import export
 from runbook.cli.options import (
     database_reference,
     pace_options,
@@ -90,6 +91,7 @@ def main() -> None:
 
 main.add_command(approve)
 main.add_command(archive)
+main.add_command(export)
 main.add_command(keygen)
 
 
@@ -154,6 +156,12 @@ def rehearse(**options: Any) -> None:
     callback=lambda context, option, keys: ",".join(keys),
     help="A public key that must have signed the approval; given several times, any of them. "
     "Default: the run's own, if it signs.",
+)
+@click.option(
+    "--prisma-dir",
+    default="",
+    metavar="DIR",
+    help="Record the migration of this Prisma folder as run, with the change.",
 )
 @click.option(
     "--strict", is_flag=True, help="Refuse where more rows match no rule than the spec expects."
@@ -229,10 +237,10 @@ def status(**options: Any) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["sql", "json"]),
+    type=click.Choice(["sql", "json", "flyway", "liquibase"]),
     default="sql",
     show_default=True,
-    help="SQL for psql, or JSON.",
+    help="SQL for psql, JSON, or a file for another tool.",
 )
 def plan(**options: Any) -> None:
     """Print the plan. Changes nothing, starts no notebook."""

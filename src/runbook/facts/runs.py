@@ -19,6 +19,8 @@ class LedgerEntry:
     plan_sha256: str
     mode: str
     applied_by: str
+    client: str | None
+    """What its connection said of itself: the runbook's step, or the tool that ran its script."""
     applied_at: str
     rows: int
     categories: Mapping[str, int]

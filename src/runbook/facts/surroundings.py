@@ -36,6 +36,8 @@ class Kind(StrEnum):
     EVENT_TRIGGER = "event trigger"
     EXTENSION = "extension"
     """One that owns the table or something that it is made of."""
+    HISTORY = "history of a tool"
+    """A table in which another migration tool keeps what it has run."""
     COMMENT = "comment"
     STATEMENT = "statement"
     """One of pg_stat_statements that names the table."""

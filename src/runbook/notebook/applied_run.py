@@ -97,7 +97,21 @@ class AppliedRun:
                 "The rollback left that alone, so somebody has changed it since the run; look at "
                 "the difference.",
             )
-        return f"{done}: {rows.verdict}. The catalog is as it was before it.{self._lost()}", ""
+        return (
+            f"{done}: {rows.verdict}. The catalog is as it was before it.{self._lost()}",
+            self._left(),
+        )
+
+    def _left(self) -> str:
+        """Return what is left to do, in a sentence."""
+        undone = self._way.undone
+        if undone is None or not undone.forgotten:
+            return ""
+        return (
+            f"Prisma's history forgot {', '.join(undone.forgotten)}: take that out of the "
+            "application's folder, with its edits of the schema, before the next `prisma migrate "
+            "deploy`, which would run it again."
+        )
 
     def _lost(self) -> str:
         """Return which labels were lost and what was left alone, in sentences."""

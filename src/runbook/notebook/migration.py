@@ -1,5 +1,7 @@
 """02_migrate: apply the plan, with counts before and after, the proof and the checks."""
 
+from pathlib import Path
+
 import psycopg
 
 from runbook.errors import (
@@ -10,6 +12,7 @@ from runbook.errors import (
     PlanDiffers,
     RunbookError,
 )
+from runbook.export import Prisma, prisma_check
 from runbook.notebook.approval import approval_of, differs, newest_approved
 from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
@@ -21,10 +24,10 @@ from runbook.record import PlanRecord, Stage, after_commit
 from runbook.report import html, statements
 from runbook.report.summary import proof_facts
 from runbook.report.timeline import resumed, timeline
-from runbook.run import Applied, Course, apply_atomic
+from runbook.run import Applied, Course, Record, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
 from runbook.verify import Counted, count_rows
-from runbook.vocabulary import Phase
+from runbook.vocabulary import Check, Phase
 
 
 class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
@@ -38,6 +41,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         super().__init__(namespace)
         self._applied: Applied | AppliedOnline | None = None
         self._counted: Counted | None = None
+        self._prisma: Prisma | None = None
 
     @property
     def is_strict(self) -> bool:
@@ -57,6 +61,29 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self.show(html.facts({"Approved": self.record.plan.approval_said}))
             if approved and approved != self.plan.sha256:
                 raise self._differing(approved, self.plan)
+        self._compare_prisma(self.plan)
+
+    def _compare_prisma(self, plan: Plan) -> None:
+        """Find the plan's migration in the Prisma folder, where one is named."""
+        folder = self.parameters.prisma_dir
+        if folder:
+            with self._timed("prisma"):
+                self._prisma = Prisma.of(
+                    self.connection, self.spec, self.catalog, plan, Path(folder)
+                )
+                self.show(html.facts({"Prisma": self._prisma.said}))
+
+    def further_checks(self) -> tuple[Check, ...]:
+        if not self.parameters.prisma_dir:
+            return ()
+        if self._prisma is not None:
+            return (self._prisma.check(),)
+        return (prisma_check(self.connection, self.spec, Path(self.parameters.prisma_dir)),)
+
+    @property
+    def _records(self) -> tuple[Record, ...]:
+        """Return what else records the run, in its transaction."""
+        return (self._prisma.record,) if self._prisma else ()
 
     def _find_approval(self, noted: PlanRecord, plan: Plan) -> None:
         """Note the approval of the plan in the archive. Raises `NotApproved`, or `PlanDiffers`
@@ -117,6 +144,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 max_wait_ms=self.parameters.max_wait_ms,
                 progress=lambda text: self.tell(text, shares.get(text, 0.0)),
                 course=course,
+                records=self._records,
             )
             self.stage = Stage.CHANGED
             self.tell("committed and proved", 1.0)
@@ -154,6 +182,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
                 limits=self.parameters.limits,
                 journal=journal,
                 tell=tell,
+                records=self._records,
             )
             self.stage = Stage.CHANGED
             self._applied = applied

@@ -8,7 +8,7 @@ from runbook.parameters import Parameters, VerifyParameters
 from runbook.record import CountAfter, Counts, Stage
 from runbook.report import html
 from runbook.verify import Counted, verify
-from runbook.vocabulary import CheckResult
+from runbook.vocabulary import Check, CheckResult
 
 P = TypeVar("P", bound=Parameters)
 
@@ -19,10 +19,16 @@ class Checking(Session[P]):
     def ask(self, counted: Counted | None = None) -> Counted:
         """Ask every check, note the answers and show them; return the rows as counted, here or,
         as `counted`, by the run itself."""
-        verified = verify(self.connection, self.spec, self.entry(), counted)
+        verified = verify(
+            self.connection, self.spec, self.entry(), counted, more=self.further_checks()
+        )
         self.record.checks = [vars(result).copy() for result in verified.results]
         self.show(_checks(verified.results))
         return verified.rows
+
+    def further_checks(self) -> tuple[Check, ...]:
+        """Return checks beyond the spec's."""
+        return ()
 
     def note_rows(self, counted: Counted) -> None:
         """Note the rows as they are now, beside what the rules give."""

@@ -1,18 +1,19 @@
 """Making the plan: spec + catalog → statements. Pure: no connection, no clock, no randomness."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 from typing import Literal
 
 from runbook import sql
-from runbook.facts import Catalog, Table, TypeFacts
+from runbook.facts import Catalog, Table
 from runbook.operations.base import Additions, Operation, Scope
 from runbook.plan.digest import digests_after, digests_before, rows_of_ranges, savepoint
 from runbook.plan.estimate import FIXED_MS, nominal_ms
+from runbook.plan.facts import plan_facts
 from runbook.plan.hand_set import hand_set
-from runbook.plan.model import Mode, Options, Plan, hashed
+from runbook.plan.model import Mode, Options, Plan
 from runbook.plan.tally import tally_after, tally_before
 from runbook.settings import pinned, set_local
 from runbook.spec import Spec
@@ -120,14 +121,6 @@ def _adds(course: list[Step]) -> dict[str, tuple[str, ...]]:
     """Return what the catalog shows of the operations before the cutover."""
     added = reduce(or_, (step.operation.adds(step.scope) for step in course), Additions())
     return {name: tuple(sorted(names)) for name, names in vars(added).items()}
-
-
-def plan_facts(table: Table, types: Mapping[str, TypeFacts]) -> dict[str, object]:
-    """Return the facts that the plan rests on and its hash covers."""
-    return {
-        "table": hashed(table),
-        "types": {name: hashed(type_) for name, type_ in types.items()},
-    }
 
 
 def estimated_lock_ms(course: list[Step], spec: Spec, options: Options) -> float:

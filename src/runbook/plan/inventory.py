@@ -43,6 +43,7 @@ _FATES: dict[Kind, str] = {
     Kind.DEFAULT_PRIVILEGES: "decides who may use what the migration creates",
     Kind.EVENT_TRIGGER: "fires for the plan's DDL",
     Kind.EXTENSION: _STAYS,
+    Kind.HISTORY: "has the migration only if that tool runs it, or is told of it",
     Kind.COMMENT: _STAYS,
     Kind.OTHER: "follows, as everything that the server itself keeps track of",
 }

@@ -62,18 +62,22 @@ def record_run(
 
 
 def record_rollback(
-    ledger_schema: str, run_id: str, rollback_id: str, measured: Mapping[str, object]
+    ledger_schema: str,
+    run_id: sql.Composable,
+    rollback_id: sql.Composable,
+    measured: Mapping[str, sql.Composable],
 ) -> str:
     """Return the INSERT that records that a run is taken back; its own row stays as it is.
 
-    `measured` holds rows, fingerprint and the number of labels that were lost (discarded).
+    `measured` holds rows, fingerprint and the number of labels that were lost (discarded), and may
+    say who the client is: values, or expressions where the script records itself.
     """
     columns: dict[str, sql.Composable] = {
-        "run_id": sql.value(run_id),
-        "rollback_id": sql.value(rollback_id),
+        "run_id": run_id,
+        "rollback_id": rollback_id,
         "tool_version": sql.value(__version__),
         "client": sql.compose("nullif(current_setting('application_name'), '')"),
-        **{name: sql.value(item) for name, item in measured.items()},
+        **measured,
     }
     return _insert(ledger_schema, "rollback", columns)
 

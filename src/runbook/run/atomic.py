@@ -1,7 +1,7 @@
 """Atomic mode: one transaction that locks the table, changes it, proves it, and records itself."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -28,6 +28,8 @@ from runbook.vocabulary import Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Progress = Callable[[str], None]
+Record = Callable[[str], str]
+"""Makes the statement that records a run, of its id, where others look for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +58,14 @@ def apply_atomic(
     max_wait_ms: int = 0,
     progress: Progress = lambda text: None,
     course: Course | None = None,
+    records: Sequence[Record] = (),
 ) -> Applied:
     """Apply the plan, or leave the database as it was.
 
     `wait_ms` is how long to wait for another run on the same table to end, `max_wait_ms` how long
     to try again for a lock that was not to be had within its timeout; `course` is where to note
-    every statement that ran, for a caller that wants to know it of a failed run too.
+    every statement that ran, for a caller that wants to know it of a failed run too; `records` make
+    statements, each of the run's id, by which others record the run in the same transaction.
 
     Raises `RefusedError` when nothing was tried (another run, the lock not to be had, the table no
     longer as reviewed) and `RolledBack` when a statement or the proof failed. If the connection is
@@ -69,7 +73,7 @@ def apply_atomic(
     """
     assert catalog.table is not None
     run = _AtomicRun(
-        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, max_wait_ms, progress
+        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, max_wait_ms, progress, records
     )
     return run.apply(course or Course())
 
@@ -87,6 +91,7 @@ class _AtomicRun:
     wait_ms: int
     max_wait_ms: int
     progress: Progress
+    records: Sequence[Record]
     _digests: Digests = field(init=False)
 
     def __post_init__(self) -> None:
@@ -221,7 +226,9 @@ class _AtomicRun:
         return proof
 
     def _record(self, connection: psycopg.Connection[Any], after: Tally, proof: Proof) -> None:
-        """Write the run into the ledger, making it where it is not there yet."""
+        """Write the run into the ledger, making it where it is not there yet, and wherever else."""
+        for record in self.records:
+            connection.execute(record(str(self.run_id)).encode())
         schema = self.catalog.ledger_schema
         connection.execute(create_ledger(schema).encode())
         measured: dict[str, sql.Composable] = {

@@ -15,7 +15,7 @@ from runbook.operations.create_index import CreateIndex
 from runbook.operations.rename_table import RenameTable
 
 Criterion = Literal[
-    "model", "table", "enum", "relationships", "complete",
+    "model", "table", "enum", "relationships", "complete", "model-drift",
     "distribution", "rules", "column", "index", "old-names", "same-table", "foreign-keys",
 ]  # fmt: skip
 """The checks that `criteria` may give a name of the user's own."""

@@ -1,6 +1,6 @@
 """The checks: questions to the database after the change, each with its SQL and its answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,21 +29,28 @@ class Verified:
 
 
 def verify(
-    connection: Connection, spec: Spec, entry: LedgerEntry, counted: Counted | None = None
+    connection: Connection,
+    spec: Spec,
+    entry: LedgerEntry,
+    counted: Counted | None = None,
+    *,
+    more: Iterable[Check] = (),
 ) -> Verified:
     """Ask every check of a recorded run.
 
     The rows are counted here, unless `counted` says what the run itself counted in its last
     statement. Everything is asked in one read-only snapshot, so that an application that goes on
     writing makes no difference between what is counted and what is asked; only the models, which
-    SQLAlchemy asks, come after it. Criteria of the user's own come first. The connection must be
-    in autocommit mode and outside any transaction.
+    SQLAlchemy asks, come after it. `more` are checks beyond the spec's. Criteria of the user's own
+    come first. The connection must be in autocommit mode and outside any transaction.
     """
     with snapshot(connection):
         connection.execute(for_reading(spec.schema_).encode())
         counted = counted or count_rows(connection, spec)
         expected = _expected_of(spec, entry, counted)
-        results = [_judge(check, connection, counted) for check in _checks(spec, expected)]
+        results = [
+            _judge(check, connection, counted) for check in (*_checks(spec, expected), *more)
+        ]
     if spec.models:
         results += _ask_models(connection, spec, expected)
     named = set(expected.criteria.values())

@@ -7,19 +7,20 @@ import psycopg
 
 from runbook.operations.base import Expected
 from runbook.spec import Models, Spec
+from runbook.verify.drift import model_drift
 from runbook.vocabulary import CheckResult
 
 
 def model_checks(
     connection: psycopg.Connection[Any], spec: Spec, expected: Expected
 ) -> list[CheckResult]:
-    """Return the checks `model` and `relationships`, each with the SQL that the ORM emitted."""
+    """Return the checks `model`, `relationships` and `model-drift`, each with what was asked."""
     models = spec.models
     assert models is not None
     results = [_model_check(connection, spec, models, expected)]
     if models.relationship:
         results.append(_relationship_check(connection, models, models.relationship, expected))
-    return results
+    return [*results, _drift_check(connection, models, expected)]
 
 
 def _model_check(
@@ -91,6 +92,28 @@ def _relationship_check(
         f"{relationship} leads from {', '.join(models.related)} to the table, by the ORM's JOIN",
         ";\n\n".join(texts),
         wanted,
+        observed,
+    )
+
+
+def _drift_check(
+    connection: psycopg.Connection[Any], models: Models, expected: Expected
+) -> CheckResult:
+    """Compare the model's table with the database's: nothing may be left to change."""
+    observed: dict[str, object] = {}
+    try:
+        table = getattr(importlib.import_module(models.module), models.model).__table__
+        with _engine(connection).connect() as connected:
+            observed["differences"] = model_drift(connected, table.metadata, table)
+    except Exception as error:
+        observed["error"] = _in_a_line(error)
+    return _result(
+        expected.check_id("model-drift"),
+        f"Nothing of {expected.table_after} differs from {models.model}: columns, types, defaults, "
+        "enum labels, indexes and keys with their names",
+        f"-- alembic.autogenerate.compare_metadata of {models.module}.{models.model}, then the "
+        "labels of its\n-- enum types and the names of its keys",
+        {"differences": []},
         observed,
     )
 

@@ -454,6 +454,17 @@ PREPARED: Mapping[str, Prepared] = {
         ),
         finds=("W event-trigger",),
     ),
+    "histories of other tools": Prepared(
+        made=(
+            "CREATE TABLE _prisma_migrations (id text)",
+            "CREATE TABLE alembic_version (version_num text)",
+            "CREATE TABLE flyway_schema_history (version text)",
+            "CREATE SCHEMA app CREATE TABLE databasechangelog (id text)",
+        ),
+        finds=("N tool-history",) * 4,
+        says="Liquibase migrates this database as well: it keeps its history in "
+        "app.databasechangelog",
+    ),
     "an event trigger that is disabled": Prepared(
         made=(
             "CREATE FUNCTION e() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$",

@@ -1,12 +1,23 @@
 """What depends on the table, and does not follow the change by itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from runbook.facts import Grant, Kind, Related, Surroundings, Table
 from runbook.operations.base import blocker, note, warning
 from runbook.plan.model import Options
 from runbook.spec import Spec
 from runbook.vocabulary import Finding
+
+_HISTORIES: Mapping[str, str] = {
+    "Prisma": "Write its migration with `runbook export prisma`, and have it recorded as run with "
+    "`runbook migrate --prisma-dir DIR`.",
+    "Alembic": "Let `runbook export alembic` write a revision and Alembic run it; or run the "
+    "migration here: that revision then finds it done.",
+    "Flyway": "Let `runbook plan --format flyway` write a file for it, or tell it afterwards.",
+    "Liquibase": "Let `runbook plan --format liquibase` write a changelog for it, or tell it "
+    "afterwards (changelog-sync).",
+}
+"""What to do about each tool's history."""
 
 SHOWN = 5
 """How many names are told of each kind; the inventory has them all."""
@@ -39,6 +50,13 @@ def dependent_findings(
                 "Read what it does; disable it for the time of the migration if it refuses or "
                 "alters DDL (ALTER EVENT TRIGGER … DISABLE).",
             )
+    for one in around.of_kind(Kind.HISTORY):
+        yield note(
+            "tool-history",
+            one.name,
+            f"{one.detail} migrates this database as well: it keeps its history in {one.name}.",
+            _HISTORIES[one.detail],
+        )
     for one in around.of_kind(Kind.EXTENSION):
         if one.on_table:
             yield blocker(

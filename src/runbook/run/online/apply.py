@@ -1,7 +1,7 @@
 """Online mode: expand, backfill, index, cutover, each step noted in the ledger as it is done."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from runbook.facts import Catalog, Table, Unfinished
 from runbook.operations.fingerprint import ROW_HASH
 from runbook.plan import Plan, progress
 from runbook.plan.ledger import create_ledger, json, record_run
+from runbook.run.atomic import Record
 from runbook.run.course import Course
 from runbook.run.drift import drift
 from runbook.run.online.backfill import Swept
@@ -78,16 +79,18 @@ def apply_online(
     limits: Limits,
     journal: Journal,
     tell: Tell = lambda phase, text, share: None,
+    records: Sequence[Record] = (),
 ) -> AppliedOnline:
     """Apply the plan while the application goes on, or go on with the run that was stopped.
 
-    `wait_ms` is how long to wait for another run on the same table to end. Raises `RefusedError`
-    or `RolledBack` while nothing has been changed, and `Stopped` from then on: what was committed
-    stays, and the next call goes on there.
+    `wait_ms` is how long to wait for another run on the same table to end; `records` make
+    statements, each of the run's id, by which others record it at the cutover. Raises
+    `RefusedError` or `RolledBack` while nothing has been changed, and `Stopped` from then on: what
+    was committed stays, and the next call goes on there.
     """
     assert catalog.table is not None
     run = _OnlineRun(
-        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, limits, journal, tell
+        connect, spec, catalog, catalog.table, plan, run_id, wait_ms, limits, journal, tell, records
     )
     return run.apply()
 
@@ -106,6 +109,7 @@ class _OnlineRun:
     limits: Limits
     journal: Journal
     tell: Tell
+    records: Sequence[Record]
     _phase: Phase = Phase.PREPARE
     """Where it is; from the backfill on something is committed."""
     _is_done: bool = False
@@ -310,6 +314,7 @@ class _OnlineRun:
                     statements=self._desk.statements(Phase.CUTOVER),
                     judge=lambda connection: self._judge_cutover(connection, rows),
                     finale=(
+                        *(record(str(self.run_id)) for record in self.records),
                         record_run(schema, self.spec, self.plan, measured),
                         progress.end_run(schema, str(self.run_id), "applied"),
                     ),

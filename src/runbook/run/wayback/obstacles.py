@@ -9,7 +9,7 @@ from runbook import sql
 from runbook.catalog import missing_privileges, read_server
 from runbook.errors import RefusedError
 from runbook.facts import Recorded, Table
-from runbook.operations.base import blocker
+from runbook.operations.base import blocker, note
 from runbook.plan import Plan
 from runbook.plan.model import sha256_of
 from runbook.run.online.contraction import dropped
@@ -18,6 +18,10 @@ from runbook.run.wayback.view import serving
 from runbook.vocabulary import Finding, Level, Made, Phase
 
 Connection = psycopg.Connection[Any]
+
+
+_HOSTS = {"alembic": "Alembic", "flyway": "Flyway", "liquibase": "Liquibase"}
+"""Tools that run a script of the runbook's: as the ledger and as people call them."""
 
 
 def recorded_plan(recorded: Recorded) -> Plan:
@@ -40,8 +44,15 @@ def recorded_plan(recorded: Recorded) -> Plan:
     return plan
 
 
-def staying(plan: Plan) -> Iterator[Finding]:
+def staying(recorded: Recorded, plan: Plan) -> Iterator[Finding]:
     """Yield what no rollback can take back."""
+    if recorded.entry.client in _HOSTS:
+        yield note(
+            "tool-history",
+            plan.table_after,
+            f"{_HOSTS[recorded.entry.client]} applied the run, and its history goes on to have it.",
+            "Take it out there as well; or let that tool take the run back, if it can.",
+        )
     before = plan.facts["types"]
     for name, labels in plan.extended.items():
         added = labels[len(before[name]["labels"]) :]

@@ -65,7 +65,7 @@ class TakingBack:
             found = obstacles(connection, self.recorded, plan, self._table)
             if not any(one.code in _UNREADABLE for one in found):
                 found += self._look_for_labels(connection)
-        return (*found, *staying(plan))
+        return (*found, *staying(self.recorded, plan))
 
     def _look_for_labels(self, connection: Connection) -> tuple[Finding, ...]:
         """Count the labels that the rules do not give."""

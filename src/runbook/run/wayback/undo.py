@@ -11,6 +11,7 @@ import psycopg
 from runbook import sql
 from runbook.catalog import read_table_named
 from runbook.errors import BlockedError, RolledBack, RunbookError
+from runbook.export.prisma import forget
 from runbook.facts import Recorded, Table
 from runbook.plan import Plan, blockers
 from runbook.plan.build import HAND_SET_US
@@ -37,6 +38,8 @@ class Undone:
     run_id: str
     discarded: int
     """Rows whose label, not the rules' one, is lost."""
+    forgotten: tuple[str, ...]
+    """Migrations that were taken out of Prisma's history with it."""
     counted_under_lock: bool
     """Whether they were counted with nobody else able to write; else before."""
 
@@ -65,6 +68,7 @@ class Undo:
     """How long to try for the lock."""
     journal: Journal
     _counted: list[HandSet] = field(default_factory=list)
+    _forgotten: list[str] = field(default_factory=list)
 
     def run(self) -> Undone:
         """Take it back, or leave everything as it is.
@@ -93,6 +97,7 @@ class Undo:
         return Undone(
             run_id=self.recorded.entry.run_id,
             discarded=self._discarded,
+            forgotten=tuple(self._forgotten),
             counted_under_lock=bool(self._counted),
         )
 
@@ -164,14 +169,18 @@ class Undo:
         return self._counted[0].rows if self._counted else self.discarded
 
     def _record(self, connection: psycopg.Connection[Any]) -> None:
-        """Record it, in the same transaction."""
+        """Record it, in the same transaction, and have Prisma forget it."""
+        self._forgotten[:] = forget(connection, self.recorded.entry.run_id)
         measured = {
             "rows": self.before.rows,
             "fingerprint": self.before.fingerprint,
             "discarded": self._discarded,
         }
         text = record_rollback(
-            self.recorded.ledger_schema, self.recorded.entry.run_id, str(self.rollback_id), measured
+            self.recorded.ledger_schema,
+            sql.value(self.recorded.entry.run_id),
+            sql.value(str(self.rollback_id)),
+            {name: sql.value(item) for name, item in measured.items()},
         )
         connection.execute(text.encode())
 

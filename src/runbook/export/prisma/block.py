@@ -1,0 +1,102 @@
+"""A Prisma schema as lines: enough of its grammar to change some of them and leave all others.
+
+The language is made of blocks, each line of which is one declaration (Prisma docs, Prisma schema):
+so what is looked for is found line by line, and comments, blank lines and columns stay as they are.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_OPENING = re.compile(r"^\s*(model|enum|view|type)\s+(\w+)\s*\{")
+_FIELD = re.compile(
+    r"^(?P<indent>\s*)(?P<name>\w+)(?P<gap>\s+)(?P<type>\w+(?:\(\"[^\"]*\"\))?(?:\[\]|\?)?)"
+    r"(?P<rest>.*)$"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A model or an enum: the numbers of the lines that open and close it."""
+
+    kind: str
+    name: str
+    first: int
+    last: int
+
+    @property
+    def inner(self) -> range:
+        """The lines between."""
+        return range(self.first + 1, self.last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldLine:
+    """A line that declares a field."""
+
+    indent: str
+    name: str
+    gap: str
+    type: str
+    """With `[]` or `?`."""
+    rest: str
+
+    @property
+    def model(self) -> str:
+        """The type without `[]` or `?`."""
+        return self.type.rstrip("[]?")
+
+    def renamed(self, name: str, type_: str) -> str:
+        """Return the line with another name and type; what follows them keeps its column where
+        there is room."""
+        gap = " " * max(1, len(self.name) + len(self.gap) - len(name))
+        spaces = len(self.rest) - len(self.rest.lstrip(" "))
+        rest = self.rest.lstrip(" ")
+        width = len(self.type) + spaces - len(type_)
+        return f"{self.indent}{name}{gap}{type_}" + (" " * max(1, width) + rest if rest else "")
+
+
+def field(line: str) -> FieldLine | None:
+    """Return a line as a field, or None where it is none."""
+    found = _FIELD.match(line)
+    if not found or code(line).lstrip().startswith("@@") or not code(line).strip():
+        return None
+    return FieldLine(**found.groupdict())
+
+
+def code(line: str) -> str:
+    """Return a line with its comment and what stands in quotes blanked out, at the same length."""
+    out, quoted, escaped = [], False, False
+    for at, letter in enumerate(line):
+        if quoted:
+            out.append(letter if letter == '"' and not escaped else " ")
+            quoted, escaped = (letter != '"' or escaped), letter == "\\" and not escaped
+        elif line.startswith("//", at):
+            return "".join(out).ljust(len(line))
+        else:
+            quoted = letter == '"'
+            out.append(letter)
+    return "".join(out)
+
+
+def blocks(lines: list[str]) -> Iterator[Block]:
+    """Yield the blocks in their order."""
+    opened: tuple[str, str, int] | None = None
+    for at, line in enumerate(lines):
+        bare = code(line)
+        found = _OPENING.match(bare)
+        if opened is None and found:
+            opened = (found[1], found[2], at)
+        elif opened is not None and bare.strip() == "}":
+            kind, name, first = opened
+            yield Block(kind=kind, name=name, first=first, last=at)
+            opened = None
+
+
+def attribute(line: str, name: str) -> str | None:
+    """Return the first string that an attribute of a line is given (`@map("x")`), or None."""
+    at = re.search(rf"(?<![@\w]){re.escape(name)}\(", code(line))
+    if at is None:
+        return None
+    found = re.match(r"\s*(?:name:\s*)?\"((?:[^\"\\]|\\.)*)\"", line[at.end() :])
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else None

@@ -1,0 +1,119 @@
+"""What a script does for itself that the runbook does for a run: refuse another table, or a run
+beside it, and compare the tallies."""
+
+from typing import LiteralString
+
+from runbook import sql
+from runbook.catalog.ledger import lock_key
+from runbook.facts import Table
+from runbook.plan.ledger import json
+from runbook.plan.model import Plan
+from runbook.plan.script.part import Part
+
+_GUARD: LiteralString = """\
+DO {tag}
+DECLARE
+    path text := current_setting('search_path');
+    found jsonb;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended({key}, 0)) THEN
+        RAISE EXCEPTION 'another run is at work on this table' USING HINT = 'Nothing was changed.';
+    END IF;
+    PERFORM set_config('search_path', '', true);
+    SELECT jsonb_build_object(
+        'columns', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                attname, format_type(atttypid, atttypmod), attnotnull) ORDER BY attnum), '[]')
+            FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
+        'constraints', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                conname, pg_get_constraintdef(oid)) ORDER BY conname), '[]')
+            FROM pg_constraint WHERE conrelid = c.oid AND contype <> 't'),
+        'indexes', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                x.relname, pg_get_indexdef(x.oid)) ORDER BY x.relname), '[]')
+            FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid),
+        'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                tgname, pg_get_triggerdef(oid)) ORDER BY tgname), '[]')
+            FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled <> 'D'
+                AND tgtype & 16 <> 0),
+        'rules', (SELECT coalesce(jsonb_agg(rulename ORDER BY rulename), '[]')
+            FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'))
+    INTO found FROM pg_class c WHERE c.oid = {table}::regclass;
+    PERFORM set_config('search_path', path, true);
+    IF found IS DISTINCT FROM {facts} THEN
+        RAISE EXCEPTION 'the table is not the one that was reviewed'
+            USING HINT = 'Nothing was changed. Make the plan again.';
+    END IF;
+END
+{tag}"""
+
+_RECORDED: LiteralString = """\
+DO {tag}
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended({before}, 0))
+       OR NOT pg_try_advisory_xact_lock(hashtextextended({after}, 0)) THEN
+        RAISE EXCEPTION 'another run is at work on this table' USING HINT = 'Nothing was changed.';
+    END IF;
+    IF {run} IS NULL THEN
+        RAISE EXCEPTION 'the ledger has no run of this plan that could be taken back'
+            USING HINT = 'Nothing was changed. `runbook status` says what was applied.';
+    END IF;
+END
+{tag}"""
+
+_COMPARE: LiteralString = """\
+DO $proof$
+BEGIN
+    IF EXISTS (SELECT FROM {after} WHERE wrong <> 0)
+       OR (SELECT jsonb_agg(to_jsonb(b) - 'wrong' ORDER BY label) FROM {before} b)
+          IS DISTINCT FROM
+          (SELECT jsonb_agg(to_jsonb(a) - 'wrong' ORDER BY label) FROM {after} a) THEN
+        RAISE EXCEPTION 'the proof failed: rows, values or labels are not as they must be'
+            USING HINT = 'Nothing was changed.';
+    END IF;
+END
+$proof$"""
+
+COMPARED = "Compare both tallies: a difference rolls everything back"
+
+
+def guard(plan: Plan, table: Table) -> Part:
+    """Return the block that compares the locked table with the facts that the plan rests on."""
+    facts = {
+        "columns": [[c.name, c.type, c.not_null] for c in table.columns],
+        "constraints": [[c.name, c.definition] for c in table.constraints],
+        "indexes": [[i.name, i.definition] for i in table.indexes],
+        "triggers": [[t.name, t.definition] for t in table.update_triggers],
+        "rules": list(table.rules),
+    }
+    relation = sql.text(sql.name(table.schema, table.name))
+    return Part(
+        sql=sql.render(
+            _GUARD,
+            tag=_tag(plan),
+            table=sql.value(relation),
+            key=sql.value(lock_key(table.schema, table.name)),
+            facts=json(facts),
+        ),
+        comments=("Refuse a table that is not the one that was reviewed, and a second run",),
+    )
+
+
+def recorded(plan: Plan, run: sql.Composable) -> Part:
+    """Return the block that refuses the way back of a plan that is not applied, or while another
+    run is at work; `run` is the expression for the run's id."""
+    names = {"before": plan.table_before, "after": plan.table_after}
+    keys = {key: sql.value(lock_key(plan.schema, name)) for key, name in names.items()}
+    return Part(
+        sql=sql.render(_RECORDED, tag=_tag(plan), run=run, **keys),
+        comments=("Refuse where this plan is not applied, and beside another run",),
+    )
+
+
+def compare(before: str, after: str) -> Part:
+    """Return the block that compares two tallies, each in a temporary table."""
+    names = {"before": sql.name("pg_temp", before), "after": sql.name("pg_temp", after)}
+    return Part(sql=sql.render(_COMPARE, **names), comments=(COMPARED,))
+
+
+def _tag(plan: Plan) -> sql.Composable:
+    """Return a dollar quote's tag that no name in the block can close."""
+    return sql.raw(f"$guard_{plan.sha256[:16]}$")
