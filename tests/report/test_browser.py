@@ -80,7 +80,7 @@ def test_the_first_screen_shows_outcome_counts_proof_and_checks(
 def test_what_is_folded_on_screen_is_printed(bundles: dict[str, Path], chromium: Browser) -> None:
     chromium.open(address(bundles, "migrate"))
     on_screen = chromium.value(FOLDED)
-    # The statements, their settings being one row, and 12 checks.
+    # The statements, their settings being one row, and 13 checks.
     assert len(on_screen) == 45 and not any(on_screen)
     chromium.show_as("print")
     assert chromium.value(FOLDED) == [True] * 45

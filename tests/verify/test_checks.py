@@ -28,7 +28,7 @@ def test_every_check_passes_after_the_migration_the_six_of_the_plan_first(
     migrate(sample)
     results = check(sample)
     assert list(results)[:6] == SIX
-    assert len(results) == 12 and all(result.passed for result in results.values())
+    assert len(results) == 13 and all(result.passed for result in results.values())
     assert all(result.sql and result.title for result in results.values())
 
 
