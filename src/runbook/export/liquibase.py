@@ -20,7 +20,10 @@ _HEAD = """\
 
 # Split, Liquibase would cut the blocks at their semicolons; without comments it would lose what
 # a person reads in the server's log.
-_CHANGESET = "--changeset migration-runbook:{id} splitStatements:false stripComments:false"
+_CHANGESET = (
+    "--changeset migration-runbook:{id} splitStatements:false rollbackSplitStatements:false "
+    "stripComments:false"
+)
 
 
 def liquibase(spec: Spec, plan: Plan, table: Table) -> str:

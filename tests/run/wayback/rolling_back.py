@@ -25,10 +25,15 @@ class RolledBackRun:
     catalog: Differences
 
 
+def examined(database: Database, spec: Spec | None = None) -> tuple[Finding, ...]:
+    """Return all that is said before the run is taken back."""
+    with database.connect() as connection:
+        return _way(connection, spec).examine(connection)
+
+
 def refusals(database: Database, spec: Spec | None = None) -> tuple[Finding, ...]:
     """Return what speaks against taking the run back, hand-set labels apart."""
-    with database.connect() as connection:
-        found = blockers(_way(connection, spec).examine(connection))
+    found = blockers(examined(database, spec))
     return tuple(one for one in found if one.code != "categories-set-by-hand")
 
 

@@ -1,0 +1,81 @@
+"""An application that migrates with Alembic, on a database that it has already a revision in."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from tests.conftest import Database
+
+_ENV = """\
+from alembic import context
+from sqlalchemy import create_engine, pool
+
+metadata = None
+if context.config.get_main_option("models"):
+    from runbook.models.llamalog import Base
+
+    metadata = Base.metadata
+url = context.config.get_main_option("sqlalchemy.url")
+if context.is_offline_mode():
+    context.configure(url=url, target_metadata=metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    with create_engine(url, poolclass=pool.NullPool).connect() as connection:
+        context.configure(connection=connection, target_metadata=metadata)
+        with context.begin_transaction():
+            context.run_migrations()
+"""
+
+_REVISION = """\
+revision = {revision!r}
+down_revision = {down!r}
+
+
+def upgrade():
+    {upgrade}
+
+
+def downgrade():
+    pass
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """The project's folder, and its database."""
+
+    folder: Path
+    database: Database
+    models: bool = False
+    """Whether `alembic check` compares with the shipped models."""
+
+    @property
+    def versions(self) -> Path:
+        return self.folder / "versions"
+
+    def make(self) -> None:
+        """Write the project, and stamp the database with its first revision."""
+        self.versions.mkdir(parents=True)
+        (self.folder / "env.py").write_text(_ENV)
+        self.add("first", None)
+        self.run("stamp", "head")
+
+    def add(self, revision: str, down: str | None, upgrade: str = "pass") -> None:
+        text = _REVISION.format(revision=revision, down=down, upgrade=upgrade)
+        (self.versions / f"{revision}.py").write_text(text)
+
+    def run(self, name: str, *arguments: str, **more: bool) -> str:
+        """Run a command of Alembic's; return what it printed."""
+        printed = io.StringIO()
+        config = Config(output_buffer=printed, stdout=printed)
+        config.set_main_option("script_location", str(self.folder))
+        config.set_main_option("path_separator", "os")
+        url = self.database.url.replace("postgresql://", "postgresql+psycopg://")
+        config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+        config.set_main_option("models", "yes" if self.models else "")
+        getattr(command, name)(config, *arguments, **more)
+        return printed.getvalue()

@@ -1,0 +1,1 @@
+"""The real Prisma on what the runbook leaves; `make prisma-check` sets it up."""
