@@ -8,10 +8,10 @@ MODE   ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench soak lab lock clean
+.PHONY: help demo test lint format bench soak lab lock clean prisma-check
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -41,6 +41,15 @@ bench: $(VENV)/installed ## Measure against the plan's own SQL (ROWS=1000000 PG=
 
 soak: $(VENV)/installed ## Run the tests that take too long for every change
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak $(ARGS)
+
+prisma-check: $(VENV)/installed .prisma/installed ## Hold migration and rollback against the real Prisma (npm)
+	RUNBOOK_PRISMA=$(CURDIR)/.prisma $(BIN)/python -m pytest -n 2 tests/prisma $(ARGS)
+
+.prisma/installed: tests/prisma/app/package.json
+	@command -v npm >/dev/null || { echo "npm is needed: install Node.js 20 or newer" >&2; exit 1; }
+	@mkdir -p .prisma && cp $< .prisma
+	cd .prisma && npm install --no-audit --no-fund --no-package-lock --ignore-scripts
+	@touch $@
 
 lab: .venv-lab/installed ## Open the notebooks in JupyterLab, in an environment of its own
 	.venv-lab/bin/jupyter lab --notebook-dir=.

@@ -179,8 +179,8 @@ def bench_options() -> set[str]:
 
 def test_every_make_target_and_variable_that_a_page_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    calls = re.findall(r"(?:`|\$ )make ([a-z]+)((?: [A-Z]+=[^ `\n]+)*)", PAGES)
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    calls = re.findall(r"(?:`|\$ )make ([a-z-]+)((?: [A-Z]+=[^ `\n]+)*)", PAGES)
     assert calls and {target for target, _ in calls} <= targets
     for _, variables in calls:
         for name in re.findall(r"([A-Z]+)=", variables):

@@ -113,6 +113,7 @@ def test_psql_takes_the_same_statements(sample_newest: Database) -> None:
     assert [one for one in statements if one.strip() not in flyway] == []
     script = Path("plan.sql")
     script.write_text(file_for("sql", sample_newest))
-    command = [sample_newest.binaries / "psql", "-X", "-q", "-f", script, sample_newest.conninfo]
+    psql_binary = str(sample_newest.binaries / "psql")
+    command = [psql_binary, "-X", "-q", "-f", str(script), sample_newest.conninfo]
     subprocess.run(command, check=True, capture_output=True)
     assert all(result.passed for result in check(sample_newest).values())

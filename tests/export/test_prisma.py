@@ -240,9 +240,11 @@ def test_a_role_that_may_not_see_the_history_can_still_roll_back(ready: Database
 INIT = "20240901000000_init"
 
 
-def added(folder: Path, name: str, text: str = "SELECT 1") -> None:
+def added(folder: Path, name: str) -> str:
+    """Add a migration to the folder; return its checksum."""
     (folder / "migrations" / name).mkdir()
-    (folder / "migrations" / name / "migration.sql").write_text(text)
+    (folder / "migrations" / name / "migration.sql").write_text("SELECT 1")
+    return hashlib.sha256(b"SELECT 1").hexdigest()
 
 
 def own(folder: Path) -> Path:
@@ -285,9 +287,8 @@ REFUSALS: dict[str, tuple[Any, str]] = {
         "already, but not what it does",
     ),
     "run out of order": (
-        lambda database, folder: (
-            added(folder, "29990101000000_later"),
-            insert(database, "29990101000000_later", hashlib.sha256(b"SELECT 1").hexdigest()),
+        lambda database, folder: insert(
+            database, "29990101000000_later", added(folder, "29990101000000_later")
         ),
         "29990101000000_later, which comes after",
     ),

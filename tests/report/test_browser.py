@@ -81,9 +81,9 @@ def test_what_is_folded_on_screen_is_printed(bundles: dict[str, Path], chromium:
     chromium.open(address(bundles, "migrate"))
     on_screen = chromium.value(FOLDED)
     # The statements, their settings being one row, and 13 checks.
-    assert len(on_screen) == 45 and not any(on_screen)
+    assert len(on_screen) == 46 and not any(on_screen)
     chromium.show_as("print")
-    assert chromium.value(FOLDED) == [True] * 45
+    assert chromium.value(FOLDED) == [True] * 46
     said = chromium.value("document.querySelector('.print-only').innerText")
     assert "report.ipynb" in said
 

@@ -2,6 +2,13 @@
 import { PrismaPg } from "@prisma/adapter-pg";
 import pg from "pg";
 
+// The engine waits at its end for a limit of ten seconds that it has long kept.
+const setTimeout = globalThis.setTimeout;
+globalThis.setTimeout = (call, ms, ...given) => {
+  const timer = setTimeout(call, ms, ...given);
+  return ms >= 10_000 ? timer.unref() : timer;
+};
+
 const TEXT = 25;
 const UNKNOWN_TO_THE_ADAPTER = new Set([18, 19]); // "char" and name, which the catalog has
 
@@ -31,11 +38,11 @@ class Pool extends pg.Pool {
 }
 
 const opened = async (url) => {
-  const pool = new Pool({ connectionString: url, max: 3, allowExitOnIdle: true });
+  const pool = new Pool({ connectionString: url, idleTimeoutMillis: 100 });
   const adapter = await new PrismaPg(pool, { disposeExternalPool: true }).connect();
   // The adapter would cut a script at every semicolon, those in a block among them.
   adapter.executeScript = async (script) => {
-    await pool.query(script);
+    await pool.query(script).catch((error) => adapter.onError(error));
   };
   return adapter;
 };
@@ -45,5 +52,9 @@ export const factory = {
   provider: "postgres",
   adapterName: "@prisma/adapter-pg",
   connect: () => opened(process.env.DATABASE_URL),
-  connectToShadowDb: () => opened(process.env.SHADOW_DATABASE_URL),
+  connectToShadowDb: async () => {
+    const shadow = await opened(process.env.SHADOW_DATABASE_URL);
+    await shadow.executeScript("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
+    return shadow;
+  },
 };
