@@ -170,6 +170,17 @@ def sample(cluster: Cluster) -> Iterator[Database]:
     cluster.drop(made)
 
 
+@pytest.fixture(params=OUTERMOST, ids=lambda major: f"pg{major}")
+def sample_outermost(
+    request: pytest.FixtureRequest, clusters: dict[int, Cluster]
+) -> Iterator[Database]:
+    """The sample database on the oldest and the newest version."""
+    cluster = cluster_of(clusters, request.param)
+    made = cluster.sample()
+    yield made
+    cluster.drop(made)
+
+
 @pytest.fixture
 def empty_newest(newest: Cluster) -> Iterator[Database]:
     """An empty database on the newest version."""

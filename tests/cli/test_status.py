@@ -80,7 +80,14 @@ def test_an_applied_migration(way: Any, sample_newest: Database) -> None:
     assert "`runbook verify`" in content["next"] and content["has_view"] is False
 
 
-@pytest.mark.parametrize("phase", ["expand", "backfill", "index", "cutover"])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        "backfill",
+        "cutover",
+        *(pytest.param(p, marks=pytest.mark.soak) for p in ("expand", "index")),
+    ],
+)
 def test_a_run_at_work_says_who_is_in_its_way(
     phase: str, sample_newest: Database, newest: Cluster, tmp_path: Path
 ) -> None:

@@ -194,6 +194,7 @@ def test_what_is_said_of_a_rollback_that_is_killed_is_true(
     assert json.loads(status.stdout)["state"] == "not begun"
 
 
+@pytest.mark.soak
 def test_what_is_said_of_a_contraction_that_is_killed_is_true(
     sample_newest: Database, tmp_path: Path
 ) -> None:

@@ -217,7 +217,7 @@ def test_papermill_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("reports/*/manifest.json"))
 
 
-@before_cells("apply", "checks")
+@before_cells("apply")
 def test_postgresql_is_killed(cell: str, conninfo: str, server: Server, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, kill_server(server), tmp_path / "struck.ipynb")
@@ -357,7 +357,7 @@ run.tell = strike
 MOMENTS = [f"{phase}: begins" for phase in ("prepare", "expand", "backfill", "index", "cutover")]
 MOMENTS.append("cutover: done")
 
-ONLINE = {("kernel", 5), ("postgresql", 4)}
+ONLINE = {("postgresql", 4)}
 """Blows and moments of an online run that every suite takes."""
 
 

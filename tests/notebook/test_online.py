@@ -100,7 +100,9 @@ def test_bare_papermill_migrates_online(sample_newest: Database, tmp_path: Path)
     assert_migrated(content, sample_newest)
 
 
-@pytest.mark.parametrize(("budget_ms", "mode"), [(1, "online"), (1000, "atomic")])
+@pytest.mark.parametrize(
+    ("budget_ms", "mode"), [(1, "online"), pytest.param(1000, "atomic", marks=pytest.mark.soak)]
+)
 def test_auto_goes_online_above_the_lock_budget(
     budget_ms: int, mode: str, sample_newest: Database
 ) -> None:

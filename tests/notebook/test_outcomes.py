@@ -77,13 +77,13 @@ def test_a_review_tells_the_hash_to_approve_and_changes_nothing(sample_newest: D
     assert content["previous_manifest_sha256"] is None
 
 
-def test_what_was_approved_is_what_runs_and_is_archived(sample: Database) -> None:
-    server_version, system_identifier = sample.value(
+def test_what_was_approved_is_what_runs_and_is_archived(sample_outermost: Database) -> None:
+    server_version, system_identifier = sample_outermost.value(
         "SELECT ARRAY[current_setting('server_version'), system_identifier::text]"
         " FROM pg_control_system()"
     )
-    approved = planned(sample)
-    code, content, bundle = told("migrate", sample, "--approved-plan", approved)
+    approved = planned(sample_outermost)
+    code, content, bundle = told("migrate", sample_outermost, "--approved-plan", approved)
     assert (code, content["outcome"], content["step"]) == (0, "succeeded", "migrate")
     assert content.keys() >= KEYS
     named = {"sha256": approved, "mode": "atomic", "approved": approved}
@@ -94,7 +94,10 @@ def test_what_was_approved_is_what_runs_and_is_archived(sample: Database) -> Non
     }
     assert content["database"]["server_version"].split()[0] == server_version.split()[0]
     assert content["database"]["system_identifier"] == system_identifier
-    assert (content["database"]["name"], content["database"]["user"]) == (sample.name, "postgres")
+    assert (content["database"]["name"], content["database"]["user"]) == (
+        sample_outermost.name,
+        "postgres",
+    )
     assert content["database"]["is_superuser"] is True
     assert content["counts"] == {
         "before": {"total": 4052},

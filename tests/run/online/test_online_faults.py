@@ -77,7 +77,8 @@ def strike_all(
         cluster.drop(database)
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2))])
+@pytest.mark.soak
+@pytest.mark.parametrize("part", range(3))
 def test_a_run_killed_now_and_then_is_resumed(
     part: int, newest: Cluster, undisturbed: dict[tuple[int, str], Any]
 ) -> None:
