@@ -23,11 +23,8 @@ class Block:
     name: str
     first: int
     last: int
-
-    @property
-    def inner(self) -> range:
-        """The lines between."""
-        return range(self.first + 1, self.last)
+    inner: tuple[int, ...]
+    """The lines between, those of a comment over several lines left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,33 +61,47 @@ def field(line: str) -> FieldLine | None:
     return FieldLine(**found.groupdict())
 
 
+_QUIET = re.compile(r'"(?:[^"\\]|\\.)*"|//.*|/\*.*?(?:\*/|$)')
+"""A string, or a comment: to the line's end, or between two marks."""
+
+
 def code(line: str) -> str:
-    """Return a line with its comment and what stands in quotes blanked out, at the same length."""
-    out, quoted, escaped = [], False, False
-    for at, letter in enumerate(line):
-        if quoted:
-            out.append(letter if letter == '"' and not escaped else " ")
-            quoted, escaped = (letter != '"' or escaped), letter == "\\" and not escaped
-        elif line.startswith("//", at):
-            return "".join(out).ljust(len(line))
-        else:
-            quoted = letter == '"'
-            out.append(letter)
-    return "".join(out)
+    """Return a line with its comments and what stands in quotes blanked out, at the same length."""
+
+    def blank(found: re.Match[str]) -> str:
+        text = found[0]
+        inner = " " * (len(text) - 2)
+        return f'"{inner}"' if text.startswith('"') else " " * len(text)
+
+    return _QUIET.sub(blank, line)
+
+
+def _opens_comment(line: str) -> bool:
+    """Return whether a comment begins in a line that goes on in the next one."""
+    found = [one[0] for one in _QUIET.finditer(line)]
+    return bool(found) and found[-1].startswith("/*") and not found[-1].endswith("*/")
 
 
 def blocks(lines: list[str]) -> Iterator[Block]:
     """Yield the blocks in their order."""
     opened: tuple[str, str, int] | None = None
+    inner: list[int] = []
+    in_comment = False
     for at, line in enumerate(lines):
+        if in_comment:
+            in_comment = "*/" not in line
+            continue
+        in_comment = _opens_comment(line)
         bare = code(line)
         found = _OPENING.match(bare)
         if opened is None and found:
-            opened = (found[1], found[2], at)
+            opened, inner = (found[1], found[2], at), []
         elif opened is not None and bare.strip() == "}":
             kind, name, first = opened
-            yield Block(kind=kind, name=name, first=first, last=at)
+            yield Block(kind=kind, name=name, first=first, last=at, inner=tuple(inner))
             opened = None
+        else:
+            inner.append(at)
 
 
 def attribute(line: str, name: str) -> str | None:
