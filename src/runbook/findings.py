@@ -156,6 +156,9 @@ WHY: Mapping[str, str] = {
         "something else."
     ),
     "in-use": "Something built since depends on what would be dropped.",
+    "model-drift": (
+        "The application's models would not fit the migrated table either, for another reason."
+    ),
     "tool-history": (
         "A tool that does not know that the migration was run may run it again, or see a "
         "difference that it wants to take back."

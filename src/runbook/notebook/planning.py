@@ -6,7 +6,7 @@ from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.session import Session, recorded_run, unfinished_run
 from runbook.numbers import duration
 from runbook.parameters import PlanParameters
-from runbook.plan import Plan, build_plan, resumed_plan, review
+from runbook.plan import Plan, blockers, build_plan, resumed_plan, review
 from runbook.plan.estimate import FIXED_MS, by_statement, expected
 from runbook.plan.script import script
 from runbook.record import PlanRecord
@@ -54,8 +54,16 @@ class Planning(Session[P]):
                 strict=self.is_strict,
                 reading=self.only_reads,
             )
+            if self.spec.models and not blockers(findings):
+                findings += self._foreseen()
             self.note_findings(findings)
             stop_at_blockers(findings)
+
+    def _foreseen(self) -> tuple[Finding, ...]:
+        """Return what the checks will find of the application's models."""
+        from runbook.verify.models import foreseen_findings
+
+        return tuple(foreseen_findings(self.connection, self.spec))
 
     def make_plan(self) -> None:
         """Make the plan, and show its hash and its reasons."""

@@ -8,6 +8,9 @@ here, since an application's own tools would stumble over them later.
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from runbook.operations.base import carried_name
+from runbook.spec import Spec
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData, Table
 
@@ -41,6 +44,42 @@ def model_drift(connection: "Connection", metadata: "MetaData", table: "Table") 
     if inspector.has_table(table.name, table.schema):
         found += _keys(inspector, table)
     return sorted([*found, *_labels(inspector, table)])
+
+
+def foreseen_drift(
+    connection: "Connection", metadata: "MetaData", table: "Table", spec: Spec
+) -> list[str]:
+    """Return how a mapped table will differ from the database's once a spec is applied, by the
+    table as it is before: under its old name, without what the spec adds."""
+    from sqlalchemy import MetaData
+
+    before = MetaData()
+    copies = {
+        one: one.to_metadata(before, name=spec.table if one is table else one.name)
+        for one in metadata.tables.values()
+    }
+    copied = copies[table]
+    for index in copied.indexes:
+        index.name = _old_name(spec, index.name)
+    for constraint in copied.constraints:
+        constraint.name = _old_name(spec, constraint.name)
+    added = tuple(_added(spec))
+    found = model_drift(connection, before, copied)
+    return [sentence for sentence in found if not sentence.startswith(added)]
+
+
+def _old_name(spec: Spec, name: Any) -> Any:
+    """Return the name that carried the table's before the migration."""
+    return carried_name(str(name), spec.table_after, spec.table) or name if name else name
+
+
+def _added(spec: Spec) -> Iterator[str]:
+    """Yield how the sentences begin that the migration makes untrue."""
+    if spec.classify:
+        yield f"column {spec.classify.column}:"
+    for operation in spec.operations:
+        for name in operation.relation_names():
+            yield from (f"index {_old_name(spec, name)} ", f"type {name}:")
 
 
 def _only(table: "Table") -> Callable[[str | None, str, Mapping[str, Any]], bool]:

@@ -1,14 +1,15 @@
 """Checks by the application's own SQLAlchemy models: they import, map the table, and query it."""
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 
-from runbook.operations.base import Expected
+from runbook.operations.base import Expected, warning
 from runbook.spec import Models, Spec
-from runbook.verify.drift import model_drift
-from runbook.vocabulary import CheckResult
+from runbook.verify.drift import foreseen_drift, model_drift
+from runbook.vocabulary import CheckResult, Finding
 
 
 def model_checks(
@@ -116,6 +117,29 @@ def _drift_check(
         {"differences": []},
         observed,
     )
+
+
+def foreseen_findings(connection: psycopg.Connection[Any], spec: Spec) -> Iterator[Finding]:
+    """Yield what the check `model-drift` will find after the migration, before it is run."""
+    models = spec.models
+    assert models is not None
+    object_ = f"{models.module}.{models.model}"
+    try:
+        table = getattr(importlib.import_module(models.module), models.model).__table__
+        with _engine(connection).connect() as connected:
+            found = foreseen_drift(connected, table.metadata, table, spec)
+    except Exception as error:
+        found = [f"they cannot be read ({_in_a_line(error)})"]
+    if found:
+        more = f"; and {len(found) - 3:,} more" if found[3:] else ""
+        yield warning(
+            "model-drift",
+            object_,
+            f"The models do not fit the table, beyond what the migration changes: "
+            f"{'; '.join(found[:3])}{more}.",
+            "Mend the models or the table first: the migration would be applied, and end with exit "
+            "code 4 by the check `model-drift`.",
+        )
 
 
 def _result(
