@@ -8,10 +8,10 @@ MODE   ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench soak lab lock clean prisma-check
+.PHONY: help demo test lint format bench soak lab lock clean prisma-check liquibase-check
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 $(VENV)/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -45,10 +45,15 @@ soak: $(VENV)/installed ## Run the tests that take too long for every change
 prisma-check: $(VENV)/installed .prisma/installed ## Hold migration and rollback against the real Prisma (npm)
 	RUNBOOK_PRISMA=$(CURDIR)/.prisma $(BIN)/python -m pytest -n 2 tests/prisma $(ARGS)
 
+liquibase-check: $(VENV)/installed .liquibase/installed ## Have the real Liquibase run its changelog (npm, Java)
+	RUNBOOK_LIQUIBASE=$(CURDIR)/.liquibase $(BIN)/python -m pytest tests/liquibase $(ARGS)
+
 .prisma/installed: tests/prisma/app/package.json
+.liquibase/installed: tests/liquibase/package.json
+.prisma/installed .liquibase/installed:
 	@command -v npm >/dev/null || { echo "npm is needed: install Node.js 20 or newer" >&2; exit 1; }
-	@mkdir -p .prisma && cp $< .prisma
-	cd .prisma && npm install --no-audit --no-fund --no-package-lock --ignore-scripts
+	@mkdir -p $(@D) && cp $< $(@D)
+	cd $(@D) && npm install --no-audit --no-fund --no-package-lock --ignore-scripts --loglevel=error
 	@touch $@
 
 lab: .venv-lab/installed ## Open the notebooks in JupyterLab, in an environment of its own
@@ -69,4 +74,4 @@ lock: $(VENV)/installed ## Resolve pyproject.toml into requirements.txt anew
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade -o requirements.txt
 
 clean: ## Remove what the targets above made, reports excepted
-	rm -rf $(VENV) .venv-lab .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
+	rm -rf $(VENV) .venv-lab .prisma .liquibase .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

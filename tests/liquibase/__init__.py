@@ -1,0 +1,1 @@
+"""The real Liquibase on the changelog; `make liquibase-check` sets it up."""
