@@ -27,10 +27,8 @@ from tests.migrating import (
     stop_online,
 )
 from tests.notebook.test_outcomes import told
+from tests.prisma.application import INIT, prisma_folder
 from tests.run.wayback.rolling_back import roll_back
-
-APP = Path(__file__).resolve().parents[1] / "prisma" / "app" / "prisma"
-"""The application's folder before the migration."""
 
 HISTORY = """
 CREATE TABLE _prisma_migrations (
@@ -45,7 +43,7 @@ ROWS = "SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY started_at), '[]') FROM _
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(APP, tmp_path / "app" / "prisma"))
+    return prisma_folder(tmp_path / "app" / "prisma")
 
 
 def applied(database: Database, folder: Path) -> None:
@@ -236,8 +234,6 @@ def test_a_role_that_may_not_see_the_history_can_still_roll_back(ready: Database
 
 
 # -- refusals ----------------------------------------------------------------------------------
-
-INIT = "20240901000000_init"
 
 
 def added(folder: Path, name: str) -> str:

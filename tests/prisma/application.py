@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from runbook.sample.counts import SAMPLE
@@ -17,12 +18,25 @@ INSTALLED = os.environ.get("RUNBOOK_PRISMA", "")
 
 SOURCE = Path(__file__).parent / "app"
 
+INIT = "20240901000000_init"
+"""The application's first migration: what the sample database is made of."""
+
 EMPTY = "-- This is an empty migration."
 
 _ENGINES = (
     "PRISMA_SCHEMA_ENGINE_BINARY", "PRISMA_QUERY_ENGINE_LIBRARY", "PRISMA_QUERY_ENGINE_BINARY",
 )  # fmt: skip
 """Prisma looks for its downloaded engines, although with an adapter it runs without them."""
+
+
+def prisma_folder(target: Path) -> Path:
+    """Copy the application's Prisma folder as it is before the migration."""
+    shutil.copytree(SOURCE / "prisma", target)
+    first = target / "migrations" / INIT / "migration.sql"
+    first.parent.mkdir()
+    parts = (files("runbook.sample").joinpath(name) for name in ("schema.sql", "keys.sql"))
+    first.write_text("\n".join(part.read_text("utf-8") for part in parts), "utf-8")
+    return target
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,8 @@ class Application:
     @classmethod
     def make(cls, folder: Path, cluster: Cluster) -> "Application":
         """Set it up as it was before the migration, by Prisma itself, with the sample's rows."""
-        shutil.copytree(SOURCE, folder)
+        shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("prisma"))
+        prisma_folder(folder / "prisma")
         (folder / "node_modules").symlink_to(Path(INSTALLED) / "node_modules")
         application = cls(folder, cluster, cluster.make())
         application.prisma("migrate", "deploy")

@@ -12,7 +12,7 @@ from runbook.plan import build_plan
 from runbook.spec import load_spec
 from tests.conftest import MAJORS, Cluster, cluster_of
 from tests.migrating import ATOMIC, catalog_of, check, migrate, migrate_online
-from tests.prisma.application import EMPTY, INSTALLED, SOURCE, Application
+from tests.prisma.application import EMPTY, INSTALLED, Application, prisma_folder
 from tests.run.wayback.rolling_back import roll_back
 
 pytestmark = pytest.mark.skipif(
@@ -84,7 +84,7 @@ def test_prisma_sees_the_migration_as_done_and_its_rollback_as_never_been(
 
     assert roll_back(application.database).undone.forgotten == (name,)
     shutil.rmtree(application.prisma_dir)
-    shutil.copytree(SOURCE / "prisma", application.prisma_dir)
+    prisma_folder(application.prisma_dir)
     assert_nothing_to_do(application)
     assert "EnrichmentLog" in application.generated()
 
