@@ -164,6 +164,17 @@ def test_the_migration_is_recorded_with_the_change_and_forgotten_with_its_rollba
     assert ready.value(ROWS) == before
 
 
+def test_a_repeat_minds_its_own_migration_alone(ready: Database, folder: Path) -> None:
+    """Every deploy may repeat the command, before Prisma runs what came later."""
+    migrate(ready, records=(found(ready, folder).record,))
+    added(folder, "29990101000000_pending")
+    code, content, _ = told("migrate", ready, "--prisma-dir", str(folder))
+    assert (code, len(content["checks"])) == (0, 14)
+    shutil.rmtree(own(folder))
+    code, content, _ = told("migrate", ready, "--prisma-dir", str(folder))
+    assert (code, len(content["checks"])) == (0, 13), "squashed: there is nothing to compare"
+
+
 def test_a_repeat_finds_that_the_row_is_gone(ready: Database, folder: Path) -> None:
     migrate(ready)
     code, content, _ = told("migrate", ready, "--prisma-dir", str(folder))

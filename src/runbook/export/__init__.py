@@ -8,7 +8,7 @@ same session; so the plan comes as plain SQL, and leaves the session's settings 
 from runbook.export.alembic import export_alembic
 from runbook.export.flyway import flyway
 from runbook.export.liquibase import liquibase
-from runbook.export.prisma import Exported, History, Prisma, export_prisma, prisma_check
+from runbook.export.prisma import Exported, History, Prisma, export_prisma, recorded_check
 
 __all__ = [
     "Exported",
@@ -18,5 +18,5 @@ __all__ = [
     "export_prisma",
     "flyway",
     "liquibase",
-    "prisma_check",
+    "recorded_check",
 ]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import psycopg
 
+from runbook.catalog.ledger import read_recorded
 from runbook.errors import (
     BlockedError,
     ChecksFailed,
@@ -12,7 +13,7 @@ from runbook.errors import (
     PlanDiffers,
     RunbookError,
 )
-from runbook.export import Prisma, prisma_check
+from runbook.export import Prisma, recorded_check
 from runbook.notebook.approval import approval_of, differs, newest_approved
 from runbook.notebook.planning import Planning
 from runbook.notebook.verification import Checking
@@ -26,6 +27,7 @@ from runbook.report.summary import proof_facts
 from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, Record, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
+from runbook.run.wayback.obstacles import recorded_plan
 from runbook.verify import Counted, count_rows
 from runbook.vocabulary import Check, Phase
 
@@ -78,7 +80,18 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             return ()
         if self._prisma is not None:
             return (self._prisma.check(),)
-        return (prisma_check(self.connection, self.spec, Path(self.parameters.prisma_dir)),)
+        recorded = read_recorded(self.connection, self.parameters.ledger_schema, self.spec)
+        assert recorded is not None  # the checks are those of a recorded run
+        check = recorded_check(
+            self.connection,
+            self.spec,
+            self.catalog,
+            recorded_plan(recorded),
+            Path(self.parameters.prisma_dir),
+        )
+        if check is None:
+            self.show(html.line("The Prisma folder has no migration of this run: none is checked."))
+        return (check,) if check else ()
 
     @property
     def _records(self) -> tuple[Record, ...]:

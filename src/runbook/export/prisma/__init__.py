@@ -2,6 +2,6 @@
 the row by which it knows that a migration was run."""
 
 from runbook.export.prisma.export import Exported, export_prisma
-from runbook.export.prisma.history import History, Prisma, forget, prisma_check
+from runbook.export.prisma.history import History, Prisma, forget, recorded_check
 
-__all__ = ["Exported", "History", "Prisma", "export_prisma", "forget", "prisma_check"]
+__all__ = ["Exported", "History", "Prisma", "export_prisma", "forget", "recorded_check"]

@@ -106,16 +106,16 @@ class Prisma:
         return history_check(self.history.schema, self.migration)
 
 
-def prisma_check(connection: Connection, spec: Spec, path: Path) -> Check:
-    """Return the check of a run that was applied before: that the history has the folder's newest
-    migration. Raises `RefusedError` where folder or table is not there."""
+def recorded_check(
+    connection: Connection, spec: Spec, catalog: Catalog, plan: Plan, path: Path
+) -> Check | None:
+    """Return the check that the history has the migration of a plan that was applied before, or
+    None where the folder has it no more (its migrations were squashed). Raises `RefusedError` where
+    the database has no history."""
     folder = read_folder(path)
     history = read_history(connection, spec.schema_)
-    if not folder.migrations:
-        raise _without_migration(folder)
-    known = {one.name for one in history.entries}
-    newest = next((one for one in folder.migrations if one.name not in known), None)
-    return history_check(history.schema, newest or folder.migrations[-1])
+    same = _same(folder, migration_sql(spec, catalog, plan))
+    return history_check(history.schema, same[-1]) if same else None
 
 
 def history_check(schema: str, migration: Migration) -> Check:
@@ -176,7 +176,7 @@ def forget(connection: Connection, run_id: str) -> tuple[str, ...]:
 
 def _own(folder: Folder, history: History, text: str) -> Migration:
     """Return the folder's migration that does what the plan does: the newest whose text it is."""
-    same = [one for one in folder.migrations if _normal(one.content) == _normal(text.encode())]
+    same = _same(folder, text)
     if same:
         return same[-1]
     known = {one.name for one in history.entries}
@@ -189,6 +189,11 @@ def _own(folder: Folder, history: History, text: str) -> Migration:
         "Nothing was changed. Remove its folder and take back the edits of the schema, then run "
         "`runbook export prisma` against a database as this one is.",
     )
+
+
+def _same(folder: Folder, text: str) -> list[Migration]:
+    """Return the migrations of a text, whatever their line ends."""
+    return [one for one in folder.migrations if _normal(one.content) == _normal(text.encode())]
 
 
 def _without_migration(folder: Folder) -> RefusedError:

@@ -69,7 +69,10 @@ _ONLY_RUN = (Role.SAVEPOINT, Role.ROWS_BEFORE, Role.ROWS_AFTER)
 
 def there(spec: Spec, plan: Plan, table: Table, client: str) -> Iterator[Part]:
     """Yield what applies an atomic plan, in one transaction; a proof that fails raises an error.
-    `client` is what the ledger says of who ran it."""
+    `client` is what the ledger says of who ran it. Raises `ValueError` for an online plan, of which
+    there would be nothing but its record."""
+    if plan.mode != "atomic":
+        raise ValueError(f"a plan of mode {plan.mode} is not one transaction")
     for statement in plan.of_phase(Phase.ATOMIC):
         yield from _parts(statement)
         if statement.role is Role.LOCK:
