@@ -15,7 +15,7 @@ from runbook.facts import Catalog, Table
 from runbook.plan import Options, Plan, blockers, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.spec import Spec, load_spec
-from runbook.vocabulary import Finding
+from runbook.vocabulary import Finding, Level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,8 @@ def show_plan(options: dict[str, Any]) -> None:
 
 
 def planned(database_url: str, spec_name: str, ledger_schema: str, chosen: Options) -> Planned:
-    """Return the plan for a database, its findings told on standard error.
+    """Return the plan for a database, for who exports it: warnings are told on standard error, the
+    notes are the review's.
 
     Raises `BlockedError` where there can be none, and `RefusedError` where it is applied.
     """
@@ -68,7 +69,7 @@ def planned(database_url: str, spec_name: str, ledger_schema: str, chosen: Optio
             f"{catalog.applied.run_id}: there is nothing to export.",
             "Export from a database that is not migrated yet, such as a copy of it from before.",
         )
-    return _plan(spec, catalog, chosen)
+    return _plan(spec, catalog, chosen, untold=Level.NOTE)
 
 
 def _catalog(database_url: str, spec: Spec, ledger_schema: str) -> Catalog:
@@ -82,8 +83,8 @@ def _catalog(database_url: str, spec: Spec, ledger_schema: str) -> Catalog:
             ) from error
 
 
-def _plan(spec: Spec, catalog: Catalog, chosen: Options) -> Planned:
-    """Return the plan, or that of the unfinished run."""
+def _plan(spec: Spec, catalog: Catalog, chosen: Options, *, untold: Level | None = None) -> Planned:
+    """Return the plan, or that of the unfinished run, and tell the findings but of one level."""
     if catalog.unfinished:
         plan = resumed_plan(spec, catalog.unfinished, chosen.mode)
         click.echo("This is the plan of the unfinished run; see `runbook status`.", err=True)
@@ -91,7 +92,8 @@ def _plan(spec: Spec, catalog: Catalog, chosen: Options) -> Planned:
     findings = review(spec, catalog, chosen)
     forbidding = blockers(findings)
     for finding in findings:
-        if finding not in forbidding[:1]:  # the first ends the command, and is its error
+        # The first blocker ends the command, and is its error.
+        if finding not in forbidding[:1] and finding.level is not untold:
             click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
     if forbidding:
         first = forbidding[0]
