@@ -122,6 +122,7 @@ def test_a_kernel_that_is_killed_leaves_a_run_that_is_resumed(
     assert_resumed(content, sample_newest, tmp_path)
 
 
+@pytest.mark.soak
 def test_a_signal_before_anything_is_committed_leaves_the_database_as_it_was(
     sample_newest: Database, tmp_path: Path
 ) -> None:
@@ -175,7 +176,11 @@ def struck(step: str, before: str, database: Database, folder: Path) -> dict[str
 
 
 @pytest.mark.parametrize(
-    ("leave", "phases"), [(stop_online, {"expand", "rollback"}), (migrate, {"rollback"})]
+    ("leave", "phases"),
+    [
+        (stop_online, {"expand", "rollback"}),
+        pytest.param(migrate, {"rollback"}, marks=pytest.mark.soak),
+    ],
 )
 def test_what_is_said_of_a_rollback_that_is_killed_is_true(
     leave: Callable[[Database], object],

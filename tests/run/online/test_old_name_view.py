@@ -173,6 +173,7 @@ def test_policies_hold_through_the_view(sample_newest: Database) -> None:
         assert one(connection, "SELECT count(*) FROM enrichment_logs") == 1
 
 
+@pytest.mark.soak
 def test_policies_and_rights_on_columns_do_not_go_together(sample_newest: Database) -> None:
     sample_newest.execute(*GRANTS, "ALTER TABLE enrichment_logs ENABLE ROW LEVEL SECURITY")
     for more in ((), ("--old-name-view",)):
