@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from runbook.spec import Spec, load_spec
 from tests.conftest import Cluster, Database
 from tests.operations.test_specs import (
@@ -106,3 +108,15 @@ CASES = {
         text=RENAMED, made=(*TICKETS, MOSTLY_OPEN), options={"old_name_view": True}
     ),
 }
+
+_TELLING = ("llamalog", "classify first", "extended type", "partitioned", "hostile names")
+
+
+def kinds(*but: str) -> list[Any]:
+    """Return the names of the cases as a test's parameters: the telling ones in every suite, the
+    others in the soak."""
+    return [
+        pytest.param(name, marks=() if name in _TELLING else pytest.mark.soak)
+        for name in CASES
+        if name not in but
+    ]

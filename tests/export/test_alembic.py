@@ -10,7 +10,7 @@ from runbook.errors import UsageError
 from runbook.export import export_alembic
 from runbook.plan import build_plan
 from runbook.spec import Spec, load_spec
-from tests.cases import CASES, Case
+from tests.cases import CASES, Case, kinds
 from tests.cli.test_refusals import run
 from tests.conftest import Cluster, Database
 from tests.dumps import difference, dumped
@@ -71,7 +71,7 @@ def test_up_check_and_down_again(sample: Database, tmp_path: Path) -> None:
     assert all(result.passed for result in check(sample).values())
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "llamalog"])
+@pytest.mark.parametrize("name", kinds("llamalog"))
 def test_every_kind_of_migration_goes_up_and_down(
     name: str, newest: Cluster, tmp_path: Path
 ) -> None:

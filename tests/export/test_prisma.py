@@ -16,7 +16,7 @@ from runbook.export.prisma import forget
 from runbook.export.prisma.migration import migration_sql
 from runbook.plan import Plan, build_plan
 from runbook.spec import load_spec
-from tests.cases import CASES, Case
+from tests.cases import CASES, Case, kinds
 from tests.conftest import Cluster, Database
 from tests.dumps import dumped
 from tests.migrating import (
@@ -89,7 +89,7 @@ def ready(sample_newest: Database, folder: Path) -> Iterator[Database]:
 # -- the file ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "extended type"])
+@pytest.mark.parametrize("name", kinds("extended type"))
 def test_the_file_gives_the_schema_that_the_runbook_gives(name: str, newest: Cluster) -> None:
     case = CASES[name]
     databases = [case.make(newest) for _ in range(2)]

@@ -284,7 +284,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@before_cells("apply")
+@before_cells()
 def test_the_disk_of_the_archive_is_full(
     cell: str, conninfo: str, small_disk: Path, tmp_path: Path
 ) -> None:

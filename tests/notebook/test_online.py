@@ -100,9 +100,8 @@ def test_bare_papermill_migrates_online(sample_newest: Database, tmp_path: Path)
     assert_migrated(content, sample_newest)
 
 
-@pytest.mark.parametrize(
-    ("budget_ms", "mode"), [(1, "online"), pytest.param(1000, "atomic", marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize(("budget_ms", "mode"), [(1, "online"), (1000, "atomic")])
 def test_auto_goes_online_above_the_lock_budget(
     budget_ms: int, mode: str, sample_newest: Database
 ) -> None:
@@ -197,6 +196,7 @@ def test_the_command_takes_a_stopped_run_back(phase: str, sample_newest: Databas
     assert code == 0 and content["run_id"] != run_id
 
 
+@pytest.mark.soak
 def test_bare_papermill_takes_a_stopped_run_back(sample_newest: Database, tmp_path: Path) -> None:
     before = logical_state(sample_newest)
     run_id = stop_online(sample_newest)
