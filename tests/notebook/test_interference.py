@@ -217,7 +217,7 @@ def test_papermill_is_killed(cell: str, conninfo: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("reports/*/manifest.json"))
 
 
-@before_cells("apply")
+@before_cells()
 def test_postgresql_is_killed(cell: str, conninfo: str, server: Server, tmp_path: Path) -> None:
     before = state(conninfo)
     source = with_cell(notebook("migrate"), cell, kill_server(server), tmp_path / "struck.ipynb")

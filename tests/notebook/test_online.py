@@ -136,6 +136,7 @@ def test_the_plan_is_printed_phase_by_phase(sample_newest: Database) -> None:
     assert phases[-2:] == [Phase.CONTRACT, Phase.ROLLBACK]
 
 
+@pytest.mark.soak
 def test_the_plan_of_an_unfinished_run_is_the_one_that_it_began_with(
     sample_newest: Database,
 ) -> None:

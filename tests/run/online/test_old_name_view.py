@@ -198,6 +198,7 @@ def test_a_table_that_is_only_renamed_is_served_too(newest: Cluster) -> None:
         newest.drop(database)
 
 
+@pytest.mark.soak
 def test_a_rule_on_a_generated_column_is_refused(sample_newest: Database) -> None:
     """A trigger that fires before the row is stored cannot see it."""
     sample_newest.execute(
@@ -224,6 +225,7 @@ def failed_checks(database: Database) -> list[str]:
     return [result.id for result in check(database).values() if not result.passed]
 
 
+@pytest.mark.soak
 def test_it_is_verified_with_the_view_and_without(served: Database) -> None:
     assert failed_checks(served) == []
     with served.connect() as connection:
