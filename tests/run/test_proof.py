@@ -24,11 +24,12 @@ from tests.run.test_atomic import unchanged
 THINGS = (
     "CREATE TABLE things (id integer PRIMARY KEY, kind text, word varchar(20), blank char(4),"
     " amount numeric, ratio double precision, at timestamp, span interval, tags text[],"
-    " body jsonb, plain json, place point, data bytea, updated_at timestamptz)",
+    " body jsonb, plain json, place point, data bytea, updated_at timestamptz, size bigint,"
+    " sizes bigint[])",
     "INSERT INTO things SELECT i, (ARRAY['a', 'b', NULL])[1 + i % 3], 'word ' || i, 'x', 1.0, 0.5,"
     " timestamp '2026-01-01' + i * interval '1 second', interval '1 month',"
     " ARRAY['one', 'two', NULL], jsonb_build_object('key', i, 'n', 1.0), '{\"a\": 1}',"
-    " point(i, 1), '\\x00ff', '2026-01-01' FROM generate_series(1, 300) AS i",
+    " point(i, 1), '\\x00ff', '2026-01-01', 5, ARRAY[5, i] FROM generate_series(1, 300) AS i",
 )
 
 SPEC = """
@@ -72,6 +73,11 @@ MUTATIONS = {
     "an interval's units": "UPDATE things SET span = interval '30 days' WHERE id = 7",
     "a blank in json": "UPDATE things SET plain = '{\"a\":1}' WHERE id = 7",
     "a point": "UPDATE things SET place = point(7, 1.0000000000000002) WHERE id = 7",
+    "a bigint's halves swapped": "UPDATE things SET size = size << 32 WHERE id = 7",
+    "those of a bigint in an array": "UPDATE things SET sizes[1] = 5::bigint << 32 WHERE id = 7",
+    # From one microsecond after 2000-01-01, which is stored as 1, to what is stored as 2^32.
+    "a timestamp's halves swapped": "UPDATE things SET updated_at = timestamptz '2000-01-01 UTC'"
+    " + (1::bigint << 32) * interval '1 microsecond' WHERE id = 9",
     "a byte of bytea": "UPDATE things SET data = '\\x00fe' WHERE id = 7",
     "a row lost and another twice": "UPDATE things t SET word = o.word, body = o.body, at = o.at,"
     " place = o.place, kind = o.kind, category = o.category FROM things o"
@@ -83,6 +89,7 @@ MUTATIONS = {
 PREPARED = (
     "UPDATE things SET ratio = 0 WHERE id = 7",
     "UPDATE things SET word = '' WHERE id = 8",
+    "UPDATE things SET updated_at = '2000-01-01 00:00:00.000001 UTC' WHERE id = 9",
 )
 Proof = Literal["hash", "sha256"]
 PROOFS: tuple[Proof, ...] = ("hash", "sha256")

@@ -81,14 +81,16 @@ WITH RECURSIVE base (attnum, type) AS (
     SELECT b.attnum, coalesce(nullif(t.typbasetype, 0), t.typelem)
     FROM base b JOIN pg_type t ON t.oid = b.type
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
-), exact (attnum, exact_hash) AS (
+), exact (attnum, exact_hash, folds) AS (
     -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's
     -- numbers, float's -0, interval's units, char's blanks) are hashed as text. The bounds of an
     -- array count for themselves; where its type's name does not show that it is one, it is text.
     SELECT b.attnum, bool_and(
         t.typtype IN ('e', 'd') OR t.typcategory = 'A' OR t.oid = ANY (ARRAY[
             'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', '"char"',
-            'bytea', 'uuid', 'date', 'time', 'timestamp', 'timestamptz']::regtype[]))
+            'bytea', 'uuid', 'date', 'time', 'timestamp', 'timestamptz']::regtype[])),
+        -- hashint8extended takes 64 bits by way of 32: 1 and 2^32 are the same to it.
+        bool_or(t.oid = ANY (ARRAY['int8', 'time', 'timestamp', 'timestamptz']::regtype[]))
     FROM base b JOIN pg_type t ON t.oid = b.type GROUP BY 1
 )
 SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
@@ -98,7 +100,8 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
              ORDER BY e.enumsortorder) AS labels,
        exact.exact_hash AND coalesce(l.collisdeterministic, true)
            AND (t.typcategory <> 'A' OR format_type(a.atttypid, a.atttypmod) LIKE '%%[]')
-           AS exact_hash
+           AS exact_hash,
+       CASE WHEN exact.folds THEN t.typsend::text ELSE '' END AS sent_by
 FROM pg_attribute a
 JOIN exact ON exact.attnum = a.attnum
 JOIN pg_type t ON t.oid = a.atttypid

@@ -22,7 +22,9 @@ class Column:
     labels: tuple[str, ...] = ()
     """The labels, if the type is an enum."""
     exact_hash: bool = True
-    """Whether equal hashes of two values mean equal values as stored (see `proof`)."""
+    """Whether two values that are equal are the same value as stored (see `proof`)."""
+    sent_by: str = ""
+    """The function that gives its bytes, where its hash function folds them to 32 bits; else ''."""
 
 
 @dataclass(frozen=True, kw_only=True)
