@@ -72,6 +72,7 @@ def main(conninfo: str, mode: Mode, jobs: int) -> None:
                 "timings_ms": _timings_ms,
                 "statements": [asdict(one) for one in applied.statements],
                 "online": applied.online,
+                "proof": applied.proof.says,
                 "failed": failed + ([] if applied.proof.passed else ["proof"]),
             }
         )

@@ -152,7 +152,7 @@ class _OnlineRun:
                 )
                 rows = Rows(self._desk, watch, self.tell, whole)
                 rows.backfill()
-            self._index(watch)
+            self._index(watch, whole)
             with self._in(Phase.CUTOVER):
                 swept = rows.sweep()
                 done = self._desk.so_far(watcher)
@@ -277,9 +277,9 @@ class _OnlineRun:
 
     # -- index ---------------------------------------------------------------------------------
 
-    def _index(self, watch: Watch) -> None:
+    def _index(self, watch: Watch, whole: Whole) -> None:
         """Build the indexes while the application writes."""
-        with self._in(Phase.INDEX):
+        with self._in(Phase.INDEX), whole.counting_again():
             indexing = Indexing(
                 connect=self.connect,
                 watch=watch,

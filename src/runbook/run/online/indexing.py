@@ -73,7 +73,9 @@ class Indexing:
                 connection.execute(str(what).encode())
 
         def look(watcher: psycopg.Connection[Any]) -> None:
-            blockers = blockers_of(watcher, pid)
+            blockers = tuple(
+                one for one in blockers_of(watcher, pid) if not self.watch.is_own(one.pid)
+            )
             self.tell(*_progress(watcher, pid, title, blockers))
             if waiting.too_long(blockers):
                 watcher.execute("SELECT pg_cancel_backend(%s)", [pid])

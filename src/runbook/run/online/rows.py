@@ -94,10 +94,11 @@ class Rows:
         self._tell("the whole table is counted, as it was before", 1.0)
 
     def sweep(self) -> Swept:
-        """Count the rows; work on those that batches left out because somebody had locked them, or
-        that were written while the triggers were not at work."""
+        """Count the rows, unless that was just done; work on those that batches left out because
+        somebody had locked them, or that were written while the triggers were not at work."""
         patience = Patience(self.watch.pace.limits.max_wait_ms / 1000)
-        while (swept := self._count()).wrong:
+        while (swept := self.whole.swept() or self._count()).wrong:
+            self.whole.forget()
             self.tell(Phase.CUTOVER, f"{swept.wrong:,} rows were left out: once more", 0.0)
             if not patience.pause():
                 raise self._given_up(swept)

@@ -45,6 +45,10 @@ class Watch:
         finally:
             del self._workers[pid]
 
+    def is_own(self, pid: int | None) -> bool:
+        """Return whether a session is one of the run's, which ends by itself."""
+        return pid in self._workers
+
     def over(
         self, futures: Sequence[Future[Any]], look: Callable[[psycopg.Connection[Any]], None]
     ) -> None:

@@ -1,15 +1,16 @@
 """The proof over the whole table of an online run, where nobody else writes meanwhile.
 
-The table is counted and fingerprinted in a snapshot before its first batch, and again after the
-last one. Where both agree nobody's word is needed. Where they differ, PostgreSQL's own counters
-(docs, 28.2.19, pg_stat_all_tables) say whether others wrote: then the comparison says nothing, and
-the report says that.
+The table is counted and fingerprinted in a snapshot before its first batch, beside the backfill,
+and again after the last one, beside the building of the indexes. Where both agree nobody's word is
+needed. Where they differ, PostgreSQL's own counters (docs, 28.2.19, pg_stat_all_tables) say whether
+others wrote: then the comparison says nothing, and the report says that.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from runbook.facts import Unfinished, Written
 from runbook.plan import progress
 from runbook.run.course import Course
 from runbook.run.digest import TAKING, Digests
+from runbook.run.online.backfill import Swept
 from runbook.run.online.desk import Desk
 from runbook.run.online.watch import CANCEL_S, Watch
 from runbook.run.tally import WHOLE, Proof, Tally, prove
@@ -51,6 +53,8 @@ class Whole:
     _statements: tuple[Statement, ...] = field(init=False)
     _counting: tuple[psycopg.Connection[Any], Written] | None = None
     """While the table is counted: by what session, and what was written before."""
+    _after: dict[str, Any] | None = None
+    """What it was after the last batch, once that is known."""
 
     def __post_init__(self) -> None:
         statements = self.desk.statements(Phase.BACKFILL)
@@ -92,8 +96,7 @@ class Whole:
         if (counting := self._counting) is None or self.why_not:
             return
         connection, known = counting
-        ours = self.desk.so_far(self.watch.connection).rows
-        others = self._others(known.content(), ours)
+        others = self._others(known.content())
         if others is None or others > 0:
             self.why_not = AT_WORK
             with suppress(psycopg.Error):
@@ -121,29 +124,65 @@ class Whole:
         assert tally is not None
         return {"tally": asdict(tally), "digests": digests.content()}
 
+    @contextmanager
+    def counting_again(self) -> Iterator[None]:
+        """Count the whole table once more meanwhile, where it was counted before."""
+        before = self.desk.so_far(self.watch.connection).whole
+        if not (self._statements and before) or self._others(before) is None:
+            yield
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="whole") as pool:
+            counted = pool.submit(self._count_again, before)
+            try:
+                yield
+            except BaseException:
+                self.watch.end([counted])
+                raise
+            self.watch.over([counted], lambda _: self.tell("the whole table is counted once more"))
+
+    def _count_again(self, before: Mapping[str, Any]) -> None:
+        """Count and fingerprint the table as it is after the batches."""
+        with self.desk.connect() as connection, self.watch.worker(connection):
+            bounds = before["digests"]["bounds"]
+            self._after = self._taken(connection, Role.TALLY_AFTER, bounds)
+
+    def swept(self) -> Swept | None:
+        """Return what a sweep would find, where the second count says it: every row is classified,
+        and nobody has written since the run began."""
+        before = self.desk.so_far(self.watch.connection).whole
+        if not before or self._after is None or self._others(before) != 0:
+            return None
+        tally = Tally(**self._after["tally"])
+        if tally.wrong:
+            return None
+        return Swept(rows=tally.rows, categories={**tally.categories}, wrong=0, left=())
+
+    def forget(self) -> None:
+        """Have the second count taken anew: rows were written since."""
+        self._after = None
+
     def proof(self, batches: Proof) -> Proof:
         """Return the proof of the whole table, or that of the batches with why not.
 
         Raises `Stopped` where the table differs and nobody else is seen to have written.
         """
-        so_far = self.desk.so_far(self.watch.connection)
-        before = so_far.whole
+        before = self.desk.so_far(self.watch.connection).whole
         if not self._statements:
             return batches
         if not before:
             return _not_whole(batches, self.why_not or RESUMED)
-        others = self._others(before, so_far.rows)
+        others = self._others(before)
         # A batch that was rolled back when its run was killed was counted as well.
         if others is None or (others > 0 and not self.watch.journal.resumed):
             return _not_whole(batches, _wrote(others))
-        self.tell("the whole table is counted once more")
-        with self.desk.connect() as connection, self.watch.worker(connection):
-            bounds = before["digests"]["bounds"]
-            after = self._taken(connection, Role.TALLY_AFTER, bounds)
-        proof = replace(self._compared(before, after), batches=batches.batches)
+        if self._after is None:
+            self.tell("the whole table is counted once more")
+            self._count_again(before)
+        assert self._after is not None
+        proof = replace(self._compared(before, self._after), batches=batches.batches)
         if proof.passed:
             return proof
-        others = self._settled(before, so_far.rows)
+        others = self._settled(before)
         if others != 0:
             return _not_whole(batches, _wrote(others))
         raise Stopped(
@@ -163,19 +202,20 @@ class Whole:
         digests = Digests.of(self.desk.table, before["digests"], after["digests"])
         return replace(digests.prove(proof) if digests.found else proof, says=says)
 
-    def _others(self, before: Mapping[str, Any], ours: int) -> int | None:
+    def _others(self, before: Mapping[str, Any]) -> int | None:
         """Return how many rows others wrote since, as far as that is counted yet; None where the
-        counters do not tell."""
+        counters do not tell. What this run wrote is asked for last: a batch is in the ledger before
+        it is counted."""
         now = written(self.watch.connection, self.desk.table.oid)
         if now.rows is None or now.tables != before["tables"]:
             return None
-        return now.rows - int(before["rows"]) - ours
+        return now.rows - int(before["rows"]) - self.desk.so_far(self.watch.connection).rows
 
-    def _settled(self, before: Mapping[str, Any], ours: int) -> int | None:
+    def _settled(self, before: Mapping[str, Any]) -> int | None:
         """Return the same once every session must have told its counts."""
         deadline = time.monotonic() + SETTLING_S
         self.tell("the table differs: waiting for the server's counts of writes")
-        while (others := self._others(before, ours)) is not None and others <= 0:
+        while (others := self._others(before)) is not None and others <= 0:
             if time.monotonic() >= deadline:
                 return others
             time.sleep(POLL_S)
