@@ -51,6 +51,23 @@ def test_a_table_that_nobody_writes_to_is_proved_whole(proof: str, sample: Datab
     assert recorded == [applied.proof.algorithm, applied.proof.fingerprint_after]
 
 
+@pytest.mark.parametrize("is_written", [False, True])
+def test_the_rows_are_swept_only_where_others_wrote(
+    is_written: bool, sample_newest: Database
+) -> None:
+    """Else the second count, which is taken while the index is built, says what a sweep would."""
+    journal = Journal()
+
+    def tell(phase: str, text: str, share: float) -> None:
+        if is_written and (phase, text) == ("cutover", "begins"):
+            sample_newest.execute(ONE_ROW)
+
+    migrate_online(sample_newest, journal=journal, tell=tell)
+    roles = [one.role for one in journal.executed]
+    assert roles.count(Role.TALLY_AFTER) == 1
+    assert (Role.SWEEP in roles) == is_written
+
+
 def test_where_others_wrote_it_is_not_claimed(sample: Database) -> None:
     applied = migrate_online(sample, tell=at_index(lambda: sample.execute(ONE_ROW)))
     assert_by_batches(applied, "1 more rows were written meanwhile")
