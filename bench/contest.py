@@ -1,4 +1,4 @@
-"""The contest: the plan's own SQL and the runbook, each on a copy of its own, measured alike."""
+"""The contest: each contestant on a copy of its own, measured alike."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from bench.application import writing
 from bench.database import Databases, Sizes
 from bench.way import Way
 
-PLAN_SQL = Path(__file__).with_name("plan.sql")
-PLAN_VERIFICATION = Path(__file__).with_name("plan_verification.sql")
+_HERE = Path(__file__).parent
+_COPY = "contestant"
 
 
 class ContestantFailed(Exception):
@@ -33,26 +33,38 @@ class Measured:
     database_s: float
     """The database's part: without the client's start and imports."""
     proof_s: float
-    """What of it were the scans for the proof, which the plan's SQL does without; 0 online, where
-    each batch proves itself and the whole table is counted beside the backfill."""
+    """What of it were the runbook's scans for the proof; 0 online, where each batch proves itself
+    and the whole table is counted beside the backfill and the index."""
     locked_s: float
     """The longest that a lock could block the application."""
     wal_bytes: int
     """Of the whole server: what an application wrote meanwhile is among it."""
     before: Sizes
     after: Sizes
-    client_peak_bytes: int | None
+    peak_bytes: int | None
+    """The client's."""
     client_cpu_s: float
     categories: dict[str, int]
     profile: dict[str, Any] = field(default_factory=dict)
-    """What the runbook says of its own steps; empty for the plan's SQL."""
+    """What the runbook says of its own steps; empty for the others."""
     application: dict[str, Any] = field(default_factory=dict)
     """What came of the application's writes; empty where none wrote."""
 
-    @property
-    def unproved_s(self) -> float:
-        """The database's part without the proof: what both contestants do."""
-        return self.database_s - self.proof_s
+    def steps(self) -> dict[str, float]:
+        """Return milliseconds by step; of the change, by statement, or online, where several run at
+        once, by phase."""
+        steps: dict[str, float] = dict(self.profile["timings_ms"])
+        whole = steps.pop("apply")
+        online = self.profile["online"]
+        parts = (
+            {f"apply: {one['phase']}": one["ms"] for one in online["phases"]}
+            if online
+            else {
+                f"apply: {one['title']}": one["duration_ms"] for one in self.profile["statements"]
+            }
+        )
+        rest = whole - sum(parts.values())
+        return steps | parts | {"apply: ledger, commit and the rest": rest}
 
     @property
     def proof_share(self) -> float:
@@ -87,44 +99,68 @@ class _Told:
 
     database_s: float
     locked_s: float
-    client_peak_bytes: int | None
+    peak_bytes: int | None
     proof_s: float = 0.0
     profile: dict[str, Any] = field(default_factory=dict)
 
 
-def run_plan_sql(databases: Databases, programs: Path) -> Measured:
-    """Run the plan's SQL by psql in one transaction, then its verification queries.
+Contestant = Callable[[Databases], Measured]
+"""Runs on a fresh copy. Raises `ContestantFailed` if it, or a check of it, fails."""
 
-    Raises `ContestantFailed` if it fails.
-    """
+
+def plan_sql(programs: Path) -> Contestant:
+    """Return the plan's SQL by psql in one transaction, then its verification queries."""
+    return _by_psql(
+        "plan's SQL", programs, _HERE / "plan.sql", f"--file={_HERE / 'plan_verification.sql'}"
+    )
+
+
+def floor(programs: Path, label: str) -> Contestant:
+    """Return the SQL that is written by hand for this table, by psql in one transaction. Most rows
+    have the label."""
+    return _by_psql("floor", programs, _HERE / "floor.sql", f"--set=label={label}")
+
+
+def alembic(databases: Databases) -> Measured:
+    """Run the plan's own migration as an Alembic revision, then its verification queries."""
+    command = [sys.executable, "-m", "bench.by_alembic", databases.conninfo(_COPY)]
+    return _measure(databases, "Alembic", command, lambda ended: _Told(**json.loads(ended.output)))
+
+
+def runbook(way: Way) -> Contestant:
+    """Return the runbook's database work, beside an application where one shall write."""
+
+    def run(databases: Databases) -> Measured:
+        command = [sys.executable, "-m", "bench.worker", databases.conninfo(_COPY)]
+        command += [f"--mode={way.mode}", f"--jobs={way.jobs}"]
+        return _measure(databases, str(way), command, _told_by_worker, writers=way.writers)
+
+    return run
+
+
+def _by_psql(name: str, programs: Path, file: Path, *more: str) -> Contestant:
+    """Return a file run by psql in one transaction; `more` are further options."""
     # The shell's parent is psql, and its peak is known only while it lives.
     peak = "\\! grep VmHWM /proc/$PPID/status 2>/dev/null || true"
-    command: list[str | Path] = [
-        programs / "psql",
-        "--no-psqlrc",
-        "--quiet",
-        "--set=ON_ERROR_STOP=1",
-        "--output=/dev/null",
-        f"--dbname={databases.conninfo('plan_sql')}",
-        "--command=BEGIN",
-        f"--file={PLAN_SQL}",
-        "--command=COMMIT",
-        "--command=\\echo committed `date +%s.%N`",
-        f"--file={PLAN_VERIFICATION}",
-        f"--command={peak}",
-    ]
-    return _measure(databases, "plan_sql", command, _told_by_psql)
 
+    def run(databases: Databases) -> Measured:
+        command: list[str | Path] = [
+            programs / "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            "--output=/dev/null",
+            f"--dbname={databases.conninfo(_COPY)}",
+            "--command=BEGIN",
+            f"--file={file}",
+            "--command=COMMIT",
+            "--command=\\echo committed `date +%s.%N`",
+            *more,
+            f"--command={peak}",
+        ]
+        return _measure(databases, name, command, _told_by_psql)
 
-def run_runbook(databases: Databases, way: Way) -> Measured:
-    """Run the runbook's database work, beside an application where one shall write.
-
-    Raises `ContestantFailed` if it or a check of it fails.
-    """
-    conninfo = databases.conninfo("runbook")
-    command = [sys.executable, "-m", "bench.worker", conninfo]
-    command += [f"--mode={way.mode}", f"--jobs={way.jobs}"]
-    return _measure(databases, "runbook", command, _told_by_worker, writers=way.writers)
+    return run
 
 
 def _measure(
@@ -136,11 +172,12 @@ def _measure(
     writers: float = 0,
 ) -> Measured:
     """Make a copy, run the command on it, and measure; `read` reads what it printed."""
-    databases.copy(name)
-    before, wal_before = databases.sizes(name, "enrichment_logs"), databases.wal_position()
-    with writing(databases.conninfo(name), writers) as application:
-        ended = _run(command)
-    wal_after, after = databases.wal_position(), databases.sizes(name, "llama_logs")
+    with databases.copied(_COPY):
+        before, wal_before = databases.sizes(_COPY, "enrichment_logs"), databases.wal_position()
+        with writing(databases.conninfo(_COPY), writers) as application:
+            ended = _run(command)
+        wal_after, after = databases.wal_position(), databases.sizes(_COPY, "llama_logs")
+        categories = databases.categories(_COPY)
     return Measured(
         name=name,
         seconds=ended.seconds,
@@ -148,7 +185,7 @@ def _measure(
         before=before,
         after=after,
         client_cpu_s=ended.cpu_s,
-        categories=databases.categories(name),
+        categories=categories,
         application=application,
         **vars(read(ended)),
     )
@@ -161,7 +198,7 @@ def _told_by_psql(ended: _Ended) -> _Told:
     return _Told(
         database_s=ended.seconds,
         locked_s=float(committed[1]) - ended.started_at,
-        client_peak_bytes=int(peak[1]) * 1024 if peak else None,
+        peak_bytes=int(peak[1]) * 1024 if peak else None,
     )
 
 
@@ -172,7 +209,7 @@ def _told_by_worker(ended: _Ended) -> _Told:
     return _Told(
         database_s=sum(profile["timings_ms"].values()) / 1000,
         locked_s=profile["locked_ms"] / 1000,
-        client_peak_bytes=profile["peak_bytes"],
+        peak_bytes=profile["peak_bytes"],
         proof_s=sum(
             one["duration_ms"] / 1000
             for one in profile["statements"]

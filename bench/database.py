@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from runbook.embedded import Server, wheel_binaries
-from runbook.sample import create_indexes, create_schema, load_rows, scaled
+from runbook.sample import EVEN_SHARES, create_indexes, create_schema, load_rows, scaled
 
 SETTINGS: Mapping[str, str] = {
     # Everything else is as initdb leaves it. A vacuum in the middle of one contestant and not of
@@ -19,6 +19,9 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum": "off",
 }
 TEMPLATE = "bench_template"
+
+DISTRIBUTIONS: Mapping[str, Mapping[str, float] | None] = {"real": None, "even": EVEN_SHARES}
+"""`real` has 93 % of the rows in one label, as the real table; `even` has no label above 40 %."""
 
 _DEBIAN = Path("/usr/lib/postgresql")
 
@@ -53,15 +56,25 @@ class Databases:
         """Return libpq's words for a database; they hold no secret."""
         return self._server.conninfo(name)
 
-    def make_template(self, rows: int, share: float | None) -> None:
-        """Make the database that every contestant gets a copy of, vacuumed and on disk."""
+    def make_template(self, rows: int, distribution: str) -> None:
+        """Make the database that every contestant gets a copy of, vacuumed and on disk. The
+        distribution is one of `DISTRIBUTIONS`."""
         self._admin(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
         with psycopg.connect(self.conninfo(TEMPLATE), autocommit=True) as connection:
             create_schema(connection, indexes=False)
-            load_rows(connection, scaled(rows, _shares(share)), analyze=False)
+            load_rows(connection, scaled(rows, DISTRIBUTIONS[distribution]), analyze=False)
             create_indexes(connection)
             connection.execute("VACUUM ANALYZE")
             connection.execute("CHECKPOINT")
+
+    @contextmanager
+    def copied(self, name: str) -> Iterator[None]:
+        """Make a copy of the template, which is removed afterwards."""
+        self.copy(name)
+        try:
+            yield
+        finally:
+            self.drop(name)
 
     def copy(self, name: str) -> None:
         """Make a copy of the template, on disk and warm, the same way for every contestant."""
@@ -76,7 +89,7 @@ class Databases:
 
     def drop(self, name: str) -> None:
         """Remove a copy."""
-        self._admin(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+        self._admin(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def one(self, name: str, query: str) -> Any:
         """Return the one value that a query of this package's own gives."""
@@ -126,12 +139,3 @@ def temporary_server(major: int | None) -> Iterator[tuple[Databases, Path]]:
                 yield Databases(server), programs
         finally:
             server.destroy()
-
-
-def _shares(enriched: float | None) -> dict[str, float] | None:
-    """Return the shares of the labels: ENRICHED as given, the others in the real proportions."""
-    if enriched is None:
-        return None
-    others = {"CREATED": 266, "CORRECTED": 15, "CACHED": 1}
-    rest = {label: (1 - enriched) * n / sum(others.values()) for label, n in others.items()}
-    return {"ENRICHED": enriched, **rest}

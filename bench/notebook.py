@@ -38,7 +38,7 @@ def main() -> int:
         temporary_server(arguments.pg) as (databases, _),
         tempfile.TemporaryDirectory(prefix="runbook-bench-") as folder,
     ):
-        databases.make_template(sum(SAMPLE.values()), None)
+        databases.make_template(sum(SAMPLE.values()), "real")
         _write_notebook(Path(folder))
         # The first run of each also compiles and caches: it is not counted.
         for n in range(arguments.repetitions + 1):

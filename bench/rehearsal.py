@@ -5,9 +5,10 @@ from typing import Any
 
 import psycopg
 
-from bench.contest import run_runbook
+from bench.contest import runbook
 from bench.database import TEMPLATE, Databases
 from bench.results import Setup, save
+from bench.way import Way
 from runbook.catalog import read_catalog
 from runbook.database import Target
 from runbook.numbers import duration, span
@@ -17,14 +18,14 @@ from runbook.run.online import Limits
 from runbook.spec import load_spec
 
 
-def compare(databases: Databases, setup: Setup) -> int:
+def compare(databases: Databases, setup: Setup, way: Way) -> int:
     """Print the estimate beside what the migration then took; keep both."""
-    databases.make_template(setup.rows, setup.share)
-    estimated, rows = _rehearse(databases, setup)
-    actual = run_runbook(databases, setup.way)
+    databases.make_template(setup.rows, setup.distribution)
+    estimated, rows = _rehearse(databases, setup, way)
+    actual = runbook(way)(databases)
     print(
         f"{rows:,} of {setup.rows:,} rows rehearsed on PostgreSQL {setup.server_version}, "
-        f"{setup.way.mode}\n\n| | estimated | actual |\n|---|---|---|\n"
+        f"{way.mode}\n\n| | estimated | actual |\n|---|---|---|\n"
         f"| time | {span(*estimated.ms)} | {duration(actual.database_s * 1000)} |\n"
         f"| longest lock | {span(*estimated.locked_ms)} | {duration(actual.locked_s * 1000)} |\n"
     )
@@ -32,7 +33,7 @@ def compare(databases: Databases, setup: Setup) -> int:
     return 0
 
 
-def _rehearse(databases: Databases, setup: Setup) -> tuple[Estimate, int]:
+def _rehearse(databases: Databases, setup: Setup, way: Way) -> tuple[Estimate, int]:
     """Rehearse in a scratch database; return the estimate, and how many rows were tried."""
     spec, conninfo = load_spec("llamalog"), databases.conninfo(TEMPLATE)
 
@@ -52,8 +53,8 @@ def _rehearse(databases: Databases, setup: Setup) -> tuple[Estimate, int]:
         under_way = Rehearsing(
             copy=copy,
             original=catalog,
-            options=Options(mode=setup.way.mode),
-            limits=Limits(jobs=setup.way.jobs),
+            options=Options(mode=way.mode),
+            limits=Limits(jobs=way.jobs),
             wait_ms=100,
         )
         legs = [under_way.up("up"), under_way.down(), under_way.up("up again")]

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 
 from bench.database import SETTINGS
-from bench.way import Way
 from runbook import __version__
 
 FOLDER = Path(__file__).with_name("results")
@@ -23,10 +22,9 @@ class Setup:
     """What the contestants were given."""
 
     rows: int
-    share: float | None
-    """The part of the rows that is ENRICHED; None for the real table's."""
+    distribution: str
     server_version: str
-    way: Way
+    mode: str
 
 
 def save(setup: Setup, figures: Mapping[str, Any], misses: list[str]) -> None:
@@ -52,6 +50,6 @@ def save(setup: Setup, figures: Mapping[str, Any], misses: list[str]) -> None:
     }
     FOLDER.mkdir(exist_ok=True)
     major = setup.server_version.partition(".")[0]
-    path = FOLDER / f"{moment}-pg{major}-{setup.rows}-{setup.way.mode}.json"
+    path = FOLDER / f"{moment}-pg{major}-{setup.rows}-{setup.mode}.json"
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(f"kept in {path.relative_to(FOLDER.parents[1])}")

@@ -7,65 +7,45 @@ from bench.contest import Measured
 
 Line = tuple[str, ...]
 
+SHOWN_MS = 10.0
+"""Steps that took less are not shown."""
 
-def comparison(plan: Measured, runbook: Measured) -> str:
-    """Return both contestants side by side, with the ratios."""
-    both = (plan, runbook)
 
-    def line(title: str, shown: Callable[[Measured], str], ratio: str = "") -> Line:
-        return (title, *(shown(one) for one in both), ratio)
+def comparison(measured: Sequence[Measured]) -> str:
+    """Return all contestants side by side, with the ratios to those that are not the runbook. The
+    first is the plan's SQL."""
+    plan = measured[0]
 
-    def faster(title: str, seconds: Callable[[Measured], float], word: str = "faster") -> Line:
-        ratio = seconds(plan) / seconds(runbook)
-        shown = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.1f}"
-        return line(title, lambda one: _s(seconds(one)), f"{shown} × {word}")
+    def line(title: str, shown: Callable[[Measured], str]) -> Line:
+        return (title, *map(shown, measured))
 
-    wal = f"{runbook.wal_bytes / plan.wal_bytes:.2f} of the plan's"
+    def ratio(other: Measured) -> Line:
+        return line(f"  {other.name} ÷ it", lambda one: f"{other.database_s / one.database_s:.2f}")
+
     lines = [
-        ("", "plan's SQL", "runbook", "ratio"),
-        faster("database work", lambda one: one.database_s),
-        faster("  without the proof", lambda one: one.unproved_s),
-        line("  the proof's part", lambda one: f"{one.proof_share:.0%}"),
-        faster("time, whole process", lambda one: one.seconds),
-        faster("longest lock", lambda one: one.locked_s, "shorter"),
-        line("WAL", lambda one: mb(one.wal_bytes), wal),
-        line("heap before", lambda one: mb(one.before.heap_bytes)),
-        line("heap after", lambda one: mb(one.after.heap_bytes)),
-        line("heap growth", lambda one: f"{one.heap_growth:+.1%}"),
-        line("indexes before", lambda one: mb(one.before.index_bytes)),
-        line("indexes after", lambda one: mb(one.after.index_bytes)),
-        line("index growth", lambda one: f"{one.index_growth:+.1%}"),
-        line("client's peak memory", lambda one: mb(one.client_peak_bytes)),
+        line("", lambda one: one.name),
+        line("database work", lambda one: _s(one.database_s)),
+        *(ratio(one) for one in measured if not one.profile),
+        line("  whole process", lambda one: _s(one.seconds)),
+        line("longest lock", lambda one: _s(one.locked_s)),
+        line(f"  {plan.name} ÷ it", lambda one: f"{plan.locked_s / one.locked_s:,.1f}"),
+        line("WAL", lambda one: mb(one.wal_bytes)),
+        line(f"  of {plan.name}", lambda one: f"{one.wal_bytes / plan.wal_bytes:.2f}"),
+        line(f"heap, {mb(plan.before.heap_bytes)}", lambda one: f"{one.heap_growth:+.1%}"),
+        line(f"indexes, {mb(plan.before.index_bytes)}", lambda one: f"{one.index_growth:+.1%}"),
         line("client's CPU time", lambda one: _s(one.client_cpu_s)),
+        line("client's peak memory", lambda one: mb(one.peak_bytes)),
     ]
-    if not runbook.proof_s:  # online: a part of every batch, and not to be told from it
-        del lines[2:4]
     return "\n".join(_aligned(lines))
 
 
 def profile(runbook: Measured) -> str:
     """Return the runbook's steps, and statements or phases, with the time that each took."""
-    steps: dict[str, float] = runbook.profile["timings_ms"]
-    lines: list[Line] = []
-    for step, took_ms in steps.items():
-        lines.append(_part(step, took_ms, runbook))
-        if step == "apply":
-            parts = _parts(runbook)
-            lines += [_part(f"  {title}", ms, runbook) for title, ms in parts if ms >= 10]
-            rest = took_ms - sum(ms for _, ms in parts)
-            lines.append(_part("  ledger, commit and the rest", rest, runbook))
-    start = runbook.seconds * 1000 - sum(steps.values())
+    steps = runbook.steps()
+    lines = [_part(title, ms, runbook) for title, ms in steps.items() if ms >= SHOWN_MS]
+    start = runbook.seconds * 1000 - runbook.database_s * 1000
     lines.append(_part("Python's start and imports", start, runbook))
     return "\n".join(_aligned(lines))
-
-
-def _parts(runbook: Measured) -> list[tuple[str, float]]:
-    """Return the parts of the change with their milliseconds: statements, or online, where several
-    run at once, phases."""
-    online = runbook.profile["online"]
-    if online:
-        return [(one["phase"], one["ms"]) for one in online["phases"]]
-    return [(one["title"], one["duration_ms"]) for one in runbook.profile["statements"]]
 
 
 def online(runbook: Measured) -> Iterator[str]:
@@ -100,13 +80,18 @@ def _application(application: dict[str, Any], told: dict[str, Any]) -> Iterator[
     yield ("lost", f"{application['lost']:,}")
 
 
-def scale(rows: Sequence[int], measured: Sequence[Measured]) -> str:
-    """Return runs on different numbers of rows below each other."""
-    lines: list[Line] = [("rows", "database work", "longest lock", "client's peak memory")]
+def scale(small: Measured, large: Measured, times: int) -> str:
+    """Return each step on few rows and on so many times as many, and how it grew."""
+    lines: list[Line] = [("", "few rows", f"{times} × as many", "grew")]
+    before, after = small.steps(), large.steps()
     lines += [
-        (f"{count:,}", _s(one.database_s), _s(one.locked_s), mb(one.client_peak_bytes))
-        for count, one in zip(rows, measured, strict=True)
+        (title, _s(before[title] / 1000), _s(ms / 1000), f"{ms / before[title]:.1f} ×")
+        for title, ms in after.items()
+        if ms >= SHOWN_MS and before.get(title)
     ]
+    whole = large.database_s / small.database_s
+    lines.append(("all of it", _s(small.database_s), _s(large.database_s), f"{whole:.1f} ×"))
+    lines.append(("client's peak memory", mb(small.peak_bytes), mb(large.peak_bytes), ""))
     return "\n".join(_aligned(lines))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def main(conninfo: str, mode: Mode, jobs: int) -> None:
     spec = load_spec("llamalog")
     options = Options(mode=mode, old_name_view=mode == "online")
     target = Target(reference="bench", display="bench", conninfo=conninfo)
-    llamalog.Base.registry.configure()  # the client's start, and none of the database's work
+    # The client's start, and none of the database's work.
+    llamalog.Base.registry.configure()
+    import_module("alembic.autogenerate")
     with connect(target) as connection:
         with _timed("read the catalog, with the census"):
             read_server(connection)
