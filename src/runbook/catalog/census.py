@@ -58,7 +58,7 @@ def _source(table: Table, columns: tuple[str, ...], rows: str) -> sql.Composable
     """Return the rule columns of all rows, each with the number of rows that it stands for."""
     return sql.compose(
         "SELECT {columns}, count(*) AS {rows} FROM {table} GROUP BY {columns}"
-        if all(_is_exact(table, name) for name in columns)
+        if table.is_exact(columns)
         else "SELECT {columns}, 1 AS {rows} FROM {table}",
         columns=sql.names(columns),
         rows=rows,
@@ -66,15 +66,9 @@ def _source(table: Table, columns: tuple[str, ...], rows: str) -> sql.Composable
     )
 
 
-def _is_exact(table: Table, name: str) -> bool:
-    """Return whether equal values of a column are the same value, to every rule."""
-    column = table.column(name)
-    return column is not None and column.exact_hash
-
-
 def _groupable(table: Table, name: str) -> sql.Composable:
     """Return a column as it can be grouped; a type without equality goes as text."""
-    if _is_exact(table, name):
+    if table.is_exact([name]):
         return sql.name(name)
     return sql.compose('{column}::text COLLATE "C"', column=name)
 

@@ -1,5 +1,6 @@
 """The table to be migrated, and the types that the spec names."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 UNHASHED = {"hashed": False}
@@ -153,6 +154,11 @@ class Table:
         if self.kind != "p":
             return ((self.schema, self.name),)
         return tuple((one.schema, one.name) for one in self.partitions if one.kind != "p")
+
+    def is_exact(self, names: Iterable[str]) -> bool:
+        """Return whether equal values of these columns are the same values, to every rule."""
+        found = [self.column(name) for name in names]
+        return all(column is not None and column.exact_hash for column in found)
 
     def column(self, name: str) -> Column | None:
         """Return the column of that name, or None."""

@@ -442,8 +442,10 @@ class Classify(Operation):
         """Return the query on the migrated rows: how many there are of each label that they have
         and label that the rules give them now, in one scan."""
         return sql.render(
-            "SELECT {column}::text AS label,\n    {given} AS given, count(*) AS rows\n"
-            "FROM {table} GROUP BY 1, 2 ORDER BY 1, 2",
+            # By the column, and not by its text, which would be made once a row.
+            "SELECT label::text, given, rows\nFROM (\n    SELECT {column} AS label,\n    {given} "
+            "AS given, count(*) AS rows\n    FROM {table} GROUP BY 1, 2\n"
+            ") AS counted ORDER BY 1, 2",
             table=relation,
             column=self.column,
             given=self.label_expression(),

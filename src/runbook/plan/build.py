@@ -14,7 +14,7 @@ from runbook.plan.estimate import FIXED_MS, nominal_ms
 from runbook.plan.facts import plan_facts
 from runbook.plan.hand_set import hand_set
 from runbook.plan.model import Mode, Options, Plan
-from runbook.plan.tally import tally_after, tally_before
+from runbook.plan.tally import Tallies
 from runbook.settings import pinned, set_local
 from runbook.spec import Spec
 from runbook.vocabulary import Lock, Phase, Role, Statement
@@ -107,6 +107,11 @@ def proof_of(spec: Spec, options: Options) -> Literal["hash", "sha256"]:
     return spec.proof if options.proof == "spec" else options.proof
 
 
+def _tallies(scope: Scope, spec: Spec) -> Tallies:
+    """Return the queries that count and fingerprint."""
+    return Tallies.of(scope.table, spec.classify, scope.census)
+
+
 def _extended(last: Step, catalog: Catalog) -> dict[str, tuple[str, ...]]:
     """Return the existing enum types that get further labels, with all that they will have."""
     enums = last.operation.after(last.scope).enums
@@ -146,7 +151,7 @@ def _atomic_statements(course: list[Step], spec: Spec, options: Options) -> Iter
 def _before(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterator[Statement]:
     """Yield what the proof takes of the table before it is changed."""
     yield scope.statement(
-        tally_before(scope.table, spec.classify),
+        _tallies(scope, spec).before(),
         "Count and fingerprint every row before the change",
         lock=Lock.ACCESS_SHARE,
         phase=phase,
@@ -160,7 +165,7 @@ def _before(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterato
 def _after(scope: Scope, spec: Spec, options: Options, phase: Phase) -> Iterator[Statement]:
     """Yield what the proof takes of the table, by its present name, after the change."""
     yield scope.statement(
-        tally_after(scope.table, scope.table_name, spec.classify),
+        _tallies(scope, spec).after(scope.table_name),
         "Count and fingerprint every row after the change",
         lock=Lock.ACCESS_SHARE,
         phase=phase,
@@ -231,7 +236,7 @@ def _way_back(course: list[Step], spec: Spec, options: Options) -> Iterator[Stat
             HAND_SET_US,
         )
     yield counting(
-        tally_after(scope.table, spec.table_after, spec.classify),
+        _tallies(scope, spec).after(spec.table_after),
         "Count and fingerprint every row before the rollback",
         Role.TALLY_BEFORE,
     )
@@ -239,7 +244,7 @@ def _way_back(course: list[Step], spec: Spec, options: Options) -> Iterator[Stat
     for step in reversed(course):
         yield from step.operation.undo(step.scope)
     yield counting(
-        tally_before(scope.table, spec.classify),
+        _tallies(scope, spec).before(),
         "Count and fingerprint every row after the rollback",
         Role.TALLY_AFTER,
     )

@@ -39,7 +39,8 @@ class Plan:
     """A plan for one database.
 
     Two databases with the same facts have the same plan and hash, as long as their rows lead to the
-    same choice of the default label and between update and rewrite (`reasons`).
+    same choice of the default label, between update and rewrite (`reasons`), and between counting
+    by row and by group.
     """
 
     migration: str
