@@ -42,6 +42,7 @@ _REPORTS = click.option(
 
 _KEY_VARIABLE = "RUNBOOK_SIGNING_KEY"
 _PDF_VARIABLE = "RUNBOOK_PDF"
+_PROFILE_VARIABLE = "RUNBOOK_PROFILE"
 
 
 def _note(variable: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
@@ -71,7 +72,16 @@ _PDF = click.option(
     help=f"Archive the report as PDF, too. Also by the variable {_PDF_VARIABLE}.",
 )
 
-_REPORT = (_REPORTS, key_option, _PDF)
+_PROFILE = click.option(
+    "--profile",
+    flag_value="yes",
+    expose_value=False,
+    callback=_note(_PROFILE_VARIABLE),
+    help="Add to the report's timings what is not the database's: kernel, cells, report. Also by "
+    f"the variable {_PROFILE_VARIABLE}.",
+)
+
+_REPORT = (_REPORTS, key_option, _PDF, _PROFILE)
 
 _ARCHIVE = (
     _REPORTS,

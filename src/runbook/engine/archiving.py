@@ -12,6 +12,7 @@ from runbook.errors import Outcome, UsageError
 if TYPE_CHECKING:
     from runbook.archive.bundle import Bundle
     from runbook.archive.destination import Destination
+    from runbook.engine.profile import Profile
     from runbook.record import Record
 
 KEY = "runbook"
@@ -36,7 +37,9 @@ class Archived:
         return 1 if self.problem else self.record.exit_code
 
 
-def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") -> Archived:
+def archive_run(
+    nb: NotebookNode, record: "Record", destination: "Destination", profile: "Profile"
+) -> Archived:
     """Write the bundle of an executed notebook; into the spool if the archive cannot be written.
 
     A run that was refused before a database was reached has none.
@@ -47,7 +50,9 @@ def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") 
 
     if record.database is None and record.outcome is Outcome.REFUSED:
         return Archived(record=record)
-    page = report_html(nb, record)
+    profile.put_into(record)
+    with profile.timed("report: HTML"):
+        page = report_html(nb, record)
     files = {
         "report.ipynb": report_notebook(nb, record),
         "report.html": page,
@@ -56,7 +61,9 @@ def archive_run(nb: NotebookNode, record: "Record", destination: "Destination") 
     if record.plan_json:
         files["plan.json"] = record.plan_json.encode()
     if destination.pdf:
-        files |= _pdf(page)
+        with profile.timed("report: PDF"):
+            files |= _pdf(page)
+    profile.put_into(record)
     try:
         destination = _named_by_notebook(record, destination)
         bundle = write_bundle(destination.store, record, files, destination.key)

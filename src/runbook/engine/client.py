@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 from jupyter_core.utils import ensure_async, run_sync
@@ -33,7 +34,12 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     """How long the output of a cell that has ended may be on its way."""
 
     def __init__(
-        self, manager: Manager, prepared: Prepared, *, limit_s: float | None, **options: Any
+        self,
+        manager: Manager,
+        prepared: Prepared,
+        *,
+        limit_s: float | None,
+        **options: Any,
     ) -> None:
         super().__init__(manager, iopub_timeout=self.OUTPUT_TIMEOUT_S, **options)
         self._prepared = prepared
@@ -52,12 +58,16 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             # What a cell prints comes by messages, scrubbed. What a library writes to the process's
             # own streams would reach the terminal as it is.
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            with self.setup_kernel(env=self._prepared.environment, **quiet):
+            with ExitStack() as kernel:
+                with self.nb_man.profile.timed("kernel: start"):
+                    kernel.enter_context(self.setup_kernel(env=self._prepared.environment, **quiet))
                 started = True
                 self._execute_cells()
                 if self._ending.cause is Cause.COMPLETED:
                     told = self.wait_for_reply(self.kc.kernel_info())
                     self.nb.metadata["language_info"] = told["content"]["language_info"]
+                with self.nb_man.profile.timed("kernel: shutdown"):
+                    kernel.close()
         except Exception as error:
             if started:
                 raise
@@ -90,9 +100,10 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         """Execute one cell; return whether it succeeded."""
         self.nb_man.cell_start(cell, place)
         self._cell = _Running(source=self._prepared.sources.get(place))
-        good = False
+        good, runs = False, cell.cell_type == "code"
         try:
-            self.execute_cell(cell, place)
+            with self.nb_man.profile.timed(_named(cell)) if runs else nullcontext():
+                self.execute_cell(cell, place)
             good = True
         except CellExecutionError as error:
             self._note_error(place, cell, error)

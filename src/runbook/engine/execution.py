@@ -66,7 +66,7 @@ def execute(
             finally:
                 record = settle(nb, ending)
                 manager.notebook_complete()
-                archived = archive_run(nb, record, destination)
+                archived = archive_run(nb, record, destination, manager.profile)
         (report or tell)(archived)
         if archived.exit_code:
             raise _failure(nb, archived)

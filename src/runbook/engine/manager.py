@@ -9,6 +9,7 @@ from nbformat import NotebookNode
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import write_ipynb
 
+from runbook.engine.profile import Profile
 from runbook.secrets import Scrubber
 
 _log = logging.getLogger("papermill")
@@ -23,6 +24,7 @@ class Manager(NotebookExecutionManager):  # type: ignore[misc]
     def __init__(self, nb: NotebookNode, scrubber: Scrubber, **options: Any) -> None:
         super().__init__(nb, **options)
         self.nb: NotebookNode = nb
+        self.profile = Profile()
         self._scrubber = scrubber
         self._complained = False
         self._told_at = time.monotonic()
