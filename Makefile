@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 ROWS   ?= 1000000
 PG     ?=
 MODE   ?=
+DISTRIBUTION ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -36,8 +37,9 @@ format: $(VENV)/installed ## Put the code into its format
 	$(BIN)/ruff format src tests bench
 	$(BIN)/ruff check --fix src tests bench
 
-bench: $(VENV)/installed ## Measure against the plan's own SQL (ROWS=1000000 PG=15|16|18 MODE=atomic|online)
-	$(BIN)/python -m bench --rows $(ROWS) $(if $(PG),--pg $(PG)) $(if $(MODE),--mode $(MODE)) $(ARGS)
+bench: $(VENV)/installed ## Measure beside the plan's SQL (ROWS= PG=15|16|18 MODE=atomic|online DISTRIBUTION=real|even)
+	$(BIN)/python -m bench --rows $(ROWS) $(if $(PG),--pg $(PG)) $(if $(MODE),--mode $(MODE)) \
+	  $(if $(DISTRIBUTION),--distribution $(DISTRIBUTION)) $(ARGS)
 
 soak: $(VENV)/installed ## Run the tests that take too long for every change
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak $(ARGS)

@@ -83,7 +83,9 @@ def test_what_was_approved_is_what_runs_and_is_archived(sample_outermost: Databa
         " FROM pg_control_system()"
     )
     approved = planned(sample_outermost)
-    code, content, bundle = told("migrate", sample_outermost, "--approved-plan", approved)
+    code, content, bundle = told(
+        "migrate", sample_outermost, "--approved-plan", approved, "--profile"
+    )
     assert (code, content["outcome"], content["step"]) == (0, "succeeded", "migrate")
     assert content.keys() >= KEYS
     named = {"sha256": approved, "mode": "atomic", "approved": approved}
@@ -111,7 +113,9 @@ def test_what_was_approved_is_what_runs_and_is_archived(sample_outermost: Databa
     assert_statements(content["statements"], (bundle / "plan.sql").read_text("utf-8"))
     assert_checks(content["checks"])
     assert content["started_at"] < content["finished_at"]
-    assert {"connect", "apply", "verify"} <= content["timings"].keys()
+    profiled = {f"profile: {one}" for one in ("kernel: start", "kernel: shutdown", "report: HTML")}
+    assert {"connect", "apply", "verify"} | profiled <= content["timings"].keys()
+    assert all(content["timings"][step] > 0 for step in profiled)
 
 
 def assert_statements(statements: list[dict[str, Any]], plan_sql: str) -> None:

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--mode=online"], ["--mode=online", "--writers"], ["--scale"]],
-    ids=lambda options: " ".join(options) or "atomic",
+    [[], ["--mode=atomic", "--distribution=even"], ["--scale"]],
+    ids=lambda options: " ".join(options) or "all",
 )
 def test_it_runs_and_no_bound_that_holds_for_few_rows_is_missed(options: list[str]) -> None:
     command = [sys.executable, "-m", "bench", "--rows=20000", *options]
