@@ -4,8 +4,9 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
@@ -58,6 +59,8 @@ def execute(
     )
     with _scrubbed_logs(prepared.scrubber), _connection_file() as connection:
         client = _client(manager, prepared, kernel_name, connection, options)
+        # While the kernel works this process waits.
+        Thread(target=_load_report, name="report", daemon=True).start()
         with heeding(client.interrupt):
             ending = Ending(cause=Cause.BROKEN, sentence="The runbook's own engine failed.")
             manager.notebook_start()
@@ -71,6 +74,14 @@ def execute(
         if archived.exit_code:
             raise _failure(nb, archived)
     return nb
+
+
+def _load_report() -> None:
+    """Load what the report will need. What fails here fails again where it is used."""
+    with suppress(Exception):
+        from runbook.report.export import load
+
+        load()
 
 
 def _client(

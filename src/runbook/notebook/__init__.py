@@ -5,11 +5,22 @@ The last cell publishes the record as data; whatever fails publishes it too, so 
 refused or failed run says as much as it can.
 """
 
-from runbook.notebook.contraction import Contraction
-from runbook.notebook.migration import Migration
-from runbook.notebook.rehearsal import Rehearsal
-from runbook.notebook.review import Review
-from runbook.notebook.rollback import Rollback
-from runbook.notebook.verification import Verification
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runbook.notebook.contraction import Contraction
+    from runbook.notebook.migration import Migration
+    from runbook.notebook.rehearsal import Rehearsal
+    from runbook.notebook.review import Review
+    from runbook.notebook.rollback import Rollback
+    from runbook.notebook.verification import Verification
 
 __all__ = ["Contraction", "Migration", "Rehearsal", "Review", "Rollback", "Verification"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what a notebook needs, and nothing of the others: its person waits."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{name.lower()}"), name)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode
@@ -27,6 +27,13 @@ class Section:
 
     anchor: str
     title: "Markup"
+
+
+def load() -> None:
+    """Load what making a page needs: half a second, to be spent while a kernel works."""
+    from nbformat.v4 import new_notebook
+
+    _cells(new_notebook())
 
 
 def report_html(notebook: NotebookNode, record: Record) -> bytes:
@@ -72,12 +79,11 @@ def _cells(notebook: NotebookNode) -> str:
     """Return the cells' HTML by nbconvert and this package's template."""
     from nbconvert import HTMLExporter
 
-    with resources.as_file(resources.files("runbook.report") / "templates") as templates:
-        exporter = HTMLExporter(
-            template_name="runbook",
-            extra_template_basedirs=[str(templates)],
-            exclude_input_prompt=True,
-            anchor_link_text="#",
-        )
-        markup, _ = exporter.from_notebook_node(notebook, {"own_types": _OWN_TYPES})
+    exporter = HTMLExporter(
+        template_name="runbook",
+        extra_template_basedirs=[str(Path(__file__).with_name("templates"))],
+        exclude_input_prompt=True,
+        anchor_link_text="#",
+    )
+    markup, _ = exporter.from_notebook_node(notebook, {"own_types": _OWN_TYPES})
     return str(markup)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import pandas as pd
-
 from runbook.numbers import share
 
 _WORD = 20
@@ -137,6 +135,8 @@ Dressed = Aside | Code | Folded | Bar | Verdict
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
     """Return a table; numbers get separators and stand right, text is escaped."""
+    import pandas as pd  # a third of a second, which who makes no table need not wait
+
     if not rows:
         return Fragment('<p class="runbook-none">None.</p>', "None.")
     numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(columns))]

@@ -5,7 +5,6 @@ from typing import Any
 
 from runbook.numbers import duration, share
 from runbook.report import html
-from runbook.report.chart import batch_chart, phase_chart
 from runbook.run.online import Journal, LockTry
 
 SHOWN_TRIES = 25
@@ -14,6 +13,8 @@ SHOWN_TRIES = 25
 
 def timeline(journal: Journal) -> Iterator[html.Fragment | Any]:
     """Yield what an online run did, and whom it held up, as far as it came."""
+    from runbook.report.chart import batch_chart, phase_chart
+
     before = resumed({"resumed": journal.resumed})
     yield html.facts(
         {
