@@ -1,10 +1,9 @@
 """classify: an enum column, NOT NULL and without default, filled for every row by ordered rules.
 
-Two ways, chosen by cost. Where one label is common, the column comes into being NOT NULL with that
-label as its default, which only touches the catalog (PostgreSQL docs, ALTER TABLE, notes on ADD
-COLUMN), and only the other rows are updated. Where more than REWRITE_SHARE of the rows differ from
-the commonest label, one rewrite of the table is cheaper than that many updates. Measured on
-1,000,000 rows with 12 indexes: 77 µs for each updated row, 20 µs for each rewritten one.
+Two ways, chosen by cost (`cost`). Where one label is common, the column comes into being NOT NULL
+with that label as its default, which only touches the catalog (PostgreSQL docs, ALTER TABLE, notes
+on ADD COLUMN), and only the other rows are updated. Where many rows differ from the commonest
+label, one rewrite of the table is cheaper than that many updates.
 
 Online it is always the first way, by block ranges, with a trigger that classifies what the
 application writes meanwhile. Until the cutover nobody knows the column, so nobody reads the label
@@ -18,6 +17,7 @@ from pydantic import Field
 
 from runbook import sql
 from runbook.facts import Census
+from runbook.numbers import duration
 from runbook.operations.addition import addition_findings, violation_findings
 from runbook.operations.backfill import batch, sweep
 from runbook.operations.base import (
@@ -30,6 +30,7 @@ from runbook.operations.base import (
     not_null_name,
     note,
 )
+from runbook.operations.cost import rewrite_us, update_us
 from runbook.operations.indexes import set_to_itself
 from runbook.operations.rule import Rule, label_expression, others_expression
 from runbook.operations.trigger import (
@@ -41,17 +42,8 @@ from runbook.operations.trigger import (
 )
 from runbook.vocabulary import Check, Finding, Level, Lock, Made, Phase, Role, Statement
 
-REWRITE_SHARE = 0.25
-"""Above this share of rows that differ from the commonest label, the table is rewritten."""
-
-UPDATE_US, UPDATE_INDEX_US = 5.0, 6.0
-"""Microseconds to update one row, and for each index more: 77 in all with 12 of them."""
-
 SCAN_US = 0.5
 """Microseconds to read one row and compare its label with the rules."""
-
-REWRITE_US, REWRITE_INDEX_US = 2.0, 1.5
-"""Microseconds to rewrite one row, and for each index more: 20 in all with 12 of them."""
 
 
 class Classify(Operation):
@@ -210,9 +202,9 @@ class Classify(Operation):
 
     def _default(self, scope: Scope) -> str | None:
         """Return the label for the metadata-only default, or None where a rewrite is cheaper."""
-        census = scope.census
-        label, different = self._commonest(census)
-        return None if different > REWRITE_SHARE * census.total else label
+        label, different = self._commonest(scope.census)
+        updates_us = different * update_us(scope.table)
+        return label if updates_us <= rewrite_us(scope.table, scope.census.total) else None
 
     def _updates(self, scope: Scope) -> bool:
         """Return whether the atomic mode updates any row."""
@@ -221,12 +213,13 @@ class Classify(Operation):
 
     def reasons(self, scope: Scope) -> Iterator[str]:
         label, different = self._commonest(scope.census)
-        share = different / scope.census.total if scope.census.total else 0.0
+        updates = duration(different * update_us(scope.table) / 1000)
+        rewrite = duration(rewrite_us(scope.table, scope.census.total) / 1000)
         way = (
-            f"the table is rewritten once ({share:.0%} > {REWRITE_SHARE:.0%} of the rows differ)"
+            f"the table is rewritten once (about {rewrite}; that many updates take {updates})"
             if self._default(scope) is None
             else f"{label} comes as a metadata-only default and only the others are updated "
-            f"({share:.1%} ≤ {REWRITE_SHARE:.0%} of the rows)"
+            f"(about {updates}; a rewrite of the table takes {rewrite})"
         )
         yield (
             f"{self.column}: {label} is the commonest label; {different:,} of "
@@ -243,8 +236,7 @@ class Classify(Operation):
     def _update_us(self, scope: Scope) -> float:
         """Return what updating those that differ takes, in microseconds for each row of all."""
         _, different = self._commonest(scope.census)
-        each = UPDATE_US + UPDATE_INDEX_US * len(scope.table.indexes)
-        return different * each / max(1, scope.census.total)
+        return different * update_us(scope.table) / max(1, scope.census.total)
 
     def statements(self, scope: Scope) -> Iterator[Statement]:
         label, _ = self._commonest(scope.census)
@@ -314,7 +306,7 @@ class Classify(Operation):
             ),
             "Classify every row in one rewrite of the table",
             lock=Lock.ACCESS_EXCLUSIVE,
-            row_us=REWRITE_US + REWRITE_INDEX_US * len(scope.table.indexes),
+            row_us=rewrite_us(scope.table, rows := scope.census.total) / max(1, rows),
         )
 
     def _type(self, scope: Scope) -> sql.Composable:
