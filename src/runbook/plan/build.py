@@ -15,7 +15,7 @@ from runbook.plan.facts import plan_facts
 from runbook.plan.hand_set import hand_set
 from runbook.plan.model import Mode, Options, Plan
 from runbook.plan.tally import Tallies
-from runbook.settings import pinned, set_local
+from runbook.settings import more_memory, pinned, set_local
 from runbook.spec import Spec
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
@@ -253,13 +253,9 @@ def _way_back(course: list[Step], spec: Spec, options: Options) -> Iterator[Stat
 def _opening(scope: Scope, phase: Phase, options: Options) -> Iterator[Statement]:
     """Yield what comes before the first change of a transaction that locks the table."""
     yield from _settings(scope, phase, options)
-    yield scope.statement(
-        # A deferred trigger still pending would refuse the later ALTER TABLE (error 55006).
-        "SET CONSTRAINTS ALL IMMEDIATE",
-        "Have deferred triggers fire at once",
-        lock=Lock.NONE,
-        phase=phase,
-        role=Role.SETTING,
+    # A deferred trigger still pending would refuse the later ALTER TABLE (error 55006).
+    yield _setting(
+        scope, phase, "SET CONSTRAINTS ALL IMMEDIATE", "Have deferred triggers fire at once"
     )
     # Nobody who reads or writes queues behind this one. An autovacuum gives way to who has waited
     # for a second (deadlock_timeout), which a try for the stronger lock never does.
@@ -296,13 +292,17 @@ def _settings(scope: Scope, phase: Phase, options: Options) -> Iterator[Statemen
         *pinned(scope.schema),
     ):
         yield _set(scope, phase, setting, *values)
+    if phase is Phase.ATOMIC:
+        yield _setting(
+            scope, phase, more_memory(until_commit=True), "Let indexes be built in more memory"
+        )
 
 
 def _set(scope: Scope, phase: Phase, setting: str, *values: str) -> Statement:
-    return scope.statement(
-        set_local(setting, *values),
-        f"Set {setting} for this transaction",
-        lock=Lock.NONE,
-        phase=phase,
-        role=Role.SETTING,
+    return _setting(
+        scope, phase, set_local(setting, *values), f"Set {setting} for this transaction"
     )
+
+
+def _setting(scope: Scope, phase: Phase, text: str, title: str) -> Statement:
+    return scope.statement(text, title, lock=Lock.NONE, phase=phase, role=Role.SETTING)

@@ -18,6 +18,7 @@ from runbook.run.course import Course, Executed
 from runbook.run.holders import Blocker, blockers_of, said
 from runbook.run.online.watch import Watch
 from runbook.run.recorded import pid_of
+from runbook.settings import more_memory
 from runbook.vocabulary import State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -41,6 +42,7 @@ class Indexing:
         with self.connect() as connection:
             connection.execute("SET lock_timeout = 0")
             connection.execute("SET statement_timeout = 0")
+            connection.execute(more_memory(until_commit=False).encode())
             state = state_of(connection, statement)
             if state is State.DONE:
                 return None
