@@ -13,7 +13,18 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "runbook"
 
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("", "errors", "facts", "findings", "numbers", "secrets", "sql", "settings", "vocabulary"),
+    (
+        "",
+        "collector",
+        "errors",
+        "facts",
+        "findings",
+        "numbers",
+        "secrets",
+        "sql",
+        "settings",
+        "vocabulary",
+    ),
     ("models", "sample"),
     ("embedded",),
     ("database",),

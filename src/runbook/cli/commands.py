@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook import __version__
+from runbook import __version__, collector
 from runbook.cli.approve import approve
 from runbook.cli.archive import archive, keygen
 from runbook.cli.execute import run_step
@@ -87,6 +87,7 @@ def main() -> None:
     before any change, 4 applied but a check failed, 5 rolled back, 6 stopped
     midway (online): run again to resume, or roll back.
     """
+    collector.spare()
 
 
 main.add_command(approve)

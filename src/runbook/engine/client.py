@@ -48,34 +48,42 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         self._asked = ""
         """The signal by which the run was asked to end."""
         self._cell = _Running()
+        self._kernel = ExitStack()
         self._ending = Ending(cause=Cause.COMPLETED)
 
     def run(self) -> Ending:
-        """Start a kernel, execute the cells, and end it; return how that went."""
+        """Start a kernel, execute the cells, and ask it to end; return how that went.
+
+        The kernel ends by itself meanwhile: `close` waits for it.
+        """
         self.reset_execution_trackers()
         started = False
         try:
             # What a cell prints comes by messages, scrubbed. What a library writes to the process's
             # own streams would reach the terminal as it is.
             quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            with ExitStack() as kernel:
-                with self.nb_man.profile.timed("kernel: start"):
-                    kernel.enter_context(self.setup_kernel(env=self._prepared.environment, **quiet))
-                started = True
-                self._execute_cells()
-                if self._ending.cause is Cause.COMPLETED:
-                    told = self.wait_for_reply(self.kc.kernel_info())
-                    self.nb.metadata["language_info"] = told["content"]["language_info"]
-                with self.nb_man.profile.timed("kernel: shutdown"):
-                    kernel.close()
+            with self.nb_man.profile.timed("kernel: start"):
+                self._kernel.enter_context(
+                    self.setup_kernel(env=self._prepared.environment, **quiet)
+                )
+            started = True
+            self._execute_cells()
+            if self._ending.cause is Cause.COMPLETED:
+                told = self.wait_for_reply(self.kc.kernel_info())
+                self.nb.metadata["language_info"] = told["content"]["language_info"]
+                run_sync(self.km.request_shutdown)()
         except Exception as error:
             if started:
                 raise
             self._note_not_started(error)
-        finally:
+        return self._ending
+
+    def close(self) -> None:
+        """Wait until the kernel has ended; it is killed where it does not."""
+        with self.nb_man.profile.timed("kernel: shutdown"):
+            self._kernel.close()
             if self.km is not None:
                 self._cleanup_kernel()
-        return self._ending
 
     def interrupt(self, asked: str) -> None:
         """Note that a signal asks the run to end; the watch does the rest.

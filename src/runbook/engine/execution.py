@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -60,8 +60,9 @@ def execute(
     with _scrubbed_logs(prepared.scrubber), _connection_file() as connection:
         client = _client(manager, prepared, kernel_name, connection, options)
         # While the kernel works this process waits.
-        Thread(target=_load_report, name="report", daemon=True).start()
-        with heeding(client.interrupt):
+        loading = Thread(target=_load_report, name="report", daemon=True)
+        loading.start()
+        with heeding(client.interrupt), closing(client):
             ending = Ending(cause=Cause.BROKEN, sentence="The runbook's own engine failed.")
             manager.notebook_start()
             try:
@@ -69,6 +70,7 @@ def execute(
             finally:
                 record = settle(nb, ending)
                 manager.notebook_complete()
+                loading.join()
                 archived = archive_run(nb, record, destination, manager.profile)
         (report or tell)(archived)
         if archived.exit_code:

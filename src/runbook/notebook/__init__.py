@@ -8,6 +8,8 @@ refused or failed run says as much as it can.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from runbook import collector
+
 if TYPE_CHECKING:
     from runbook.notebook.contraction import Contraction
     from runbook.notebook.migration import Migration
@@ -23,4 +25,5 @@ def __getattr__(name: str) -> Any:
     """Load what a notebook needs, and nothing of the others: its person waits."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    collector.spare()
     return getattr(import_module(f"{__name__}.{name.lower()}"), name)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +10,17 @@ from nbformat import NotebookNode
 
 from runbook.record import Record
 from runbook.report import summary
-from runbook.report.page import render
+from runbook.report.page import load_template, render
 from runbook.report.summary import headline
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from nbconvert import HTMLExporter
 
 _OWN_TYPES = "application/vnd.runbook."
 """How the types begin under which a notebook publishes what only programs read."""
+
+_TEMPLATE = "report.html.j2"
 
 _SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 
@@ -30,10 +34,17 @@ class Section:
 
 
 def load() -> None:
-    """Load what making a page needs: half a second, to be spent while a kernel works."""
-    from nbformat.v4 import new_notebook
+    """Load what making a page needs: most of a second, to be spent while a kernel works.
 
-    _cells(new_notebook())
+    Libraries, templates, lexers and tables are made where they are first asked for, so a notebook
+    with a cell of each kind is exported.
+    """
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+    output = new_output("display_data", {"text/html": "<p>&amp;</p>", "text/plain": ""})
+    code = new_code_cell("run: str = f'{1}'  # a comment", outputs=[output], execution_count=1)
+    _cells(new_notebook(cells=[new_markdown_cell("## `Kinds`"), code]))
+    load_template(_TEMPLATE)
 
 
 def report_html(notebook: NotebookNode, record: Record) -> bytes:
@@ -42,7 +53,7 @@ def report_html(notebook: NotebookNode, record: Record) -> bytes:
 
     cells = _cells(notebook)
     return render(
-        "report.html.j2",
+        _TEMPLATE,
         title=f"{record.migration} {record.step}: {record.outcome}",
         wide=False,
         record=record,
@@ -77,13 +88,18 @@ def report_notebook(notebook: NotebookNode, record: Record) -> bytes:
 
 def _cells(notebook: NotebookNode) -> str:
     """Return the cells' HTML by nbconvert and this package's template."""
+    markup, _ = _exporter().from_notebook_node(notebook, {"own_types": _OWN_TYPES})
+    return str(markup)
+
+
+@cache
+def _exporter() -> "HTMLExporter":
+    """Return what exports; its templates are compiled once."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
+    return HTMLExporter(
         template_name="runbook",
         extra_template_basedirs=[str(Path(__file__).with_name("templates"))],
         exclude_input_prompt=True,
         anchor_link_text="#",
     )
-    markup, _ = exporter.from_notebook_node(notebook, {"own_types": _OWN_TYPES})
-    return str(markup)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runbook.numbers import share
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 
 def render(template: str, **values: object) -> bytes:
@@ -16,7 +16,12 @@ def render(template: str, **values: object) -> bytes:
     Every value is escaped, but for what is `markupsafe.Markup`. Raises `jinja2.UndefinedError` if
     the template asks for a value that is not given.
     """
-    return _environment().get_template(template).render(**values).encode()
+    return load_template(template).render(**values).encode()
+
+
+def load_template(name: str) -> "Template":
+    """Return a template of this package, compiled once in a process."""
+    return _environment().get_template(name)
 
 
 @cache
