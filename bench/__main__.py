@@ -3,32 +3,24 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bounds, contest, rehearsal, review, table
+from bench import bounds, contest, rehearsal, review, scale, table
 from bench.application import ApplicationFailed
 from bench.contest import Contestant, ContestantFailed, Measured
-from bench.database import DISTRIBUTIONS, TEMPLATE, Databases, temporary_server
+from bench.database import DISTRIBUTIONS, Databases, temporary_server
 from bench.results import Setup, save
-from bench.way import JOBS, MODES, WRITERS, ways
+from bench.way import JOBS, MODES, WRITERS, Way, ways
 from runbook.errors import RunbookError
 
 ROWS = 1_000_000
-TIMES = 10
-"""--scale compares so many times as many rows."""
-
-COMMONEST = {"real": "ENRICHED", "even": "ENRICHED"}
-"""The label of most rows, in each distribution."""
-
-Run = Callable[[Databases, Path, Setup, argparse.Namespace], list[str]]
 
 
 def main() -> int:
     """Run the benchmark; return 1 if end states differ or a bound is missed."""
     given = _arguments()
-    run: Run = _scale if given.scale else _contest
     try:
         with temporary_server(given.pg) as (databases, programs):
             version = databases.one("postgres", "SELECT current_setting('server_version')")
@@ -39,12 +31,18 @@ def main() -> int:
                 server_version=version,
                 mode=given.mode,
             )
-            way = ways(setup.mode, jobs=given.jobs)[0]
+            chosen = ways(setup.mode, jobs=given.jobs, writers=given.writers)
             if given.rehearse:
-                return rehearsal.compare(databases, setup, way)
+                return rehearsal.compare(databases, setup, chosen[0])
             if given.review:
-                return review.compare(databases, setup, way)
-            return 1 if run(databases, programs, setup, given) else 0
+                return review.compare(databases, setup, chosen[0])
+            if given.scale:
+                misses = scale.compare(
+                    databases, programs, setup, chosen, say=_say, chart=given.chart
+                )
+            else:
+                misses = _contest(databases, programs, setup, chosen)
+            return 1 if misses else 0
     except (ApplicationFailed, ContestantFailed, RunbookError) as error:
         _say(str(error))
         return 1
@@ -80,7 +78,7 @@ def _arguments() -> argparse.Namespace:
     only.add_argument(
         "--scale",
         action="store_true",
-        help=f"only compare each step of the runbook on a {TIMES}th of ROWS with the same on ROWS",
+        help="only measure how the cost grows: on a hundredth of ROWS, a tenth, and ROWS",
     )
     only.add_argument(
         "--rehearse",
@@ -92,16 +90,21 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="only measure a review, and compare its estimate with what the migration takes",
     )
+    parser.add_argument(
+        "--chart", type=Path, metavar="PATH", help="with --scale: draw it, as .svg or .png"
+    )
     given = parser.parse_args()
-    if given.rows < TIMES:
-        parser.error(f"--rows must be {TIMES} or more")
+    if given.rows < scale.LEAST_ROWS:
+        parser.error(f"--rows must be {scale.LEAST_ROWS:,} or more")
+    if given.chart and not given.scale:
+        parser.error("--chart draws what --scale measures: give both")
     if (given.rehearse or given.review) and given.mode == "all":
         given.mode = "atomic"
     return given
 
 
 def _contest(
-    databases: Databases, programs: Path, setup: Setup, given: argparse.Namespace
+    databases: Databases, programs: Path, setup: Setup, chosen: Sequence[Way]
 ) -> list[str]:
     """Run all contestants on the same rows; print and keep what they took, return what was missed.
 
@@ -109,11 +112,10 @@ def _contest(
     """
     _say(f"loading {setup.rows:,} rows …")
     databases.make_template(setup.rows, setup.distribution)
-    chosen = ways(setup.mode, jobs=given.jobs, writers=given.writers)
     contestants: dict[str, Contestant] = {
         "the plan's SQL by psql": contest.plan_sql(programs),
         "the same through Alembic": contest.alembic,
-        "the floor, written by hand": contest.floor(programs, COMMONEST[setup.distribution]),
+        "the floor, written by hand": contest.floor(programs),
         **{f"the runbook, {way}, with proof and checks": contest.runbook(way) for way in chosen},
     }
     measured = []
@@ -144,28 +146,6 @@ def _compared(measured: list[Measured]) -> list[str]:
     verdict = f"DIFFERENT in {', '.join(differs)}" if differs else f"the same in {len(others) + 1}"
     print(f"categories: {counts}: {verdict}")
     return [f"the categories of {name} differ" for name in differs]
-
-
-def _scale(databases: Databases, _: Path, setup: Setup, given: argparse.Namespace) -> list[str]:
-    """Compare each step's time, and the client's memory, on few rows and on many."""
-    chosen = [way for way in ways(setup.mode, jobs=given.jobs) if not way.writers]
-    few, many = setup.rows // TIMES, setup.rows
-    found: dict[int, list[Measured]] = {}
-    for rows in (few, many):
-        _say(f"loading {rows:,} rows …")
-        databases.make_template(rows, setup.distribution)
-        found[rows] = []
-        for way in chosen:
-            _say(f"running the runbook, {way}, on {rows:,} rows …")
-            found[rows].append(contest.runbook(way)(databases))
-        databases.drop(TEMPLATE)
-    misses = []
-    for small, large in zip(found[few], found[many], strict=True):
-        print(f"\n{large.name}: {few:,} and {many:,} rows on PostgreSQL {setup.server_version}\n")
-        print(table.scale(small, large, TIMES))
-        misses += bounds.told(bounds.of_scale(small, large))
-    save(setup, {"scale": {n: [asdict(one) for one in all_] for n, all_ in found.items()}}, misses)
-    return misses
 
 
 def _say(message: str) -> None:

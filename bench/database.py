@@ -23,6 +23,9 @@ TEMPLATE = "bench_template"
 DISTRIBUTIONS: Mapping[str, Mapping[str, float] | None] = {"real": None, "even": EVEN_SHARES}
 """`real` has 93 % of the rows in one label, as the real table; `even` has no label above 40 %."""
 
+COMMONEST = "ENRICHED"
+"""The label of most rows, in both."""
+
 _DEBIAN = Path("/usr/lib/postgresql")
 
 

@@ -78,7 +78,7 @@ def main() -> int:
 
 def _median(spent: Sequence[Spent], of: str) -> float:
     """Return a median without the first run."""
-    return statistics.median(getattr(one, of) for one in spent[1:])
+    return float(statistics.median(getattr(one, of) for one in spent[1:]))
 
 
 def _told(what: str, found: float, most: float) -> bool:

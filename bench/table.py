@@ -95,6 +95,21 @@ def scale(small: Measured, large: Measured, times: int) -> str:
     return "\n".join(_aligned(lines))
 
 
+def growth(counts: Sequence[int], found: Sequence[Sequence[Measured]]) -> str:
+    """Return what each contestant took, by the number of rows."""
+    lines: list[Line] = [("rows", *(f"{rows:,}" for rows in counts))]
+    figures: dict[str, Callable[[Measured], str]] = {
+        "database work": lambda one: _s(one.database_s),
+        "longest lock": lambda one: _s(one.locked_s),
+        "WAL": lambda one: mb(one.wal_bytes),
+        "client's peak memory": lambda one: mb(one.peak_bytes),
+    }
+    for measured in found:
+        lines.append((measured[0].name, *("" for _ in counts)))
+        lines += [(f"  {name}", *map(shown, measured)) for name, shown in figures.items()]
+    return "\n".join(_aligned(lines))
+
+
 def mb(count: int | None) -> str:
     """Return bytes in decimal megabytes."""
     return "not known" if count is None else f"{count / 1e6:,.1f} MB"
