@@ -72,7 +72,7 @@ lab: .venv-lab/installed ## Open the notebooks in JupyterLab, in an environment 
 
 lock: $(VENV)/installed ## Resolve pyproject.toml into requirements.txt anew
 	$(BIN)/uv pip compile --universal --python-version 3.11 pyproject.toml --extra embedded --extra lint \
-	  --extra pdf --extra s3 --group dev \
+	  --extra fleet --extra pdf --extra s3 --group dev \
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade -o requirements.txt
 
 clean: ## Remove what the targets above made, reports excepted

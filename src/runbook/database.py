@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -19,21 +19,27 @@ from runbook.errors import ConnectionRefused, UsageError
 
 FORMS = (
     "Use postgresql://user@host/database, env:NAME for a URL in an environment variable, "
-    "or embedded:NAME."
+    "or embedded:NAME; env:NAME/DATABASE and embedded:NAME/DATABASE mean another database there."
 )
 
 _SHOWN = ("user", "host", "hostaddr", "port", "dbname", "service")
-_EMBEDDED = re.compile(r"embedded:[A-Za-z0-9_-]{1,40}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EMBEDDED = re.compile(r"embedded:(?P<name>[A-Za-z0-9_-]{1,40})(?:/(?P<database>.+))?")
+_ENV = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:/(?P<database>.+))?")
 
 CONNECT_TIMEOUT_S = 10
 
 
 def is_reference(url: str) -> bool:
     """Return whether a URL only points elsewhere, and so holds nothing secret."""
-    return bool(_EMBEDDED.fullmatch(url)) or (
-        url.startswith("env:") and bool(_VARIABLE.fullmatch(url[4:]))
-    )
+    return bool(_EMBEDDED.fullmatch(url) or _ENV.fullmatch(url))
+
+
+def in_database(reference: str, name: str) -> str:
+    """Return the URL of another database on the server that a database URL leads to."""
+    quoted = quote(name, safe="")
+    if is_reference(reference):
+        return f"{reference.partition('/')[0]}/{quoted}"
+    return urlunsplit(urlsplit(reference)._replace(path=f"/{quoted}"))
 
 
 ARCHIVING = "RUNBOOK_ARCHIVING"
@@ -61,12 +67,13 @@ def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Targ
     `embedded:NAME` starts that server and keeps it up until this process ends.
     Raises `UsageError` where the URL makes no sense; the message never repeats a secret.
     """
-    url, shown = reference, ""
+    url, shown, database = reference, "", None
     if reference.startswith("env:"):
-        name = reference[4:]
-        if not _VARIABLE.fullmatch(name):
+        named = _ENV.fullmatch(reference)
+        if not named:
             # It is not repeated: whoever writes env:postgresql://… writes a password, too.
             raise UsageError("What follows 'env:' is no name of an environment variable.", FORMS)
+        name, database = named["name"], named["database"]
         shown = "" if name == HIDDEN_URL else reference
         url = environment.get(name, "")
         if not url:
@@ -75,16 +82,28 @@ def resolve(reference: str, environment: Mapping[str, str] = os.environ) -> Targ
                 f"{'empty' if name in environment else 'not set'}.",
                 f"Set it: export {name or 'NAME'}=postgresql://user@host/database",
             )
+        if database and url.startswith("embedded:"):
+            url = in_database(url, unquote(database))
     if url.startswith("embedded:"):
-        if not _EMBEDDED.fullmatch(url):
-            raise UsageError("What follows 'embedded:' is no name of a server.", FORMS)
-        from runbook.embedded.database import embedded_conninfo
-
-        conninfo = embedded_conninfo(url.removeprefix("embedded:"))
-        return Target(reference=shown or url, display=url, conninfo=conninfo)
+        return _embedded(url, shown)
     parts = _parse(url, shown or "The database URL")
+    if database:
+        parts["dbname"] = unquote(database)
     display = _display(parts)
     return Target(reference=shown or display, display=display, conninfo=make_conninfo("", **parts))
+
+
+def _embedded(url: str, shown: str) -> Target:
+    """Return a database of an embedded server, which runs from now on."""
+    named = _EMBEDDED.fullmatch(url)
+    if not named:
+        raise UsageError("What follows 'embedded:' is no name of a server.", FORMS)
+    from runbook.embedded.database import embedded_conninfo
+
+    conninfo = embedded_conninfo(named["name"])
+    if named["database"]:
+        conninfo = make_conninfo(conninfo, dbname=unquote(named["database"]))
+    return Target(reference=shown or url, display=url, conninfo=conninfo)
 
 
 def _parse(url: str, what: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ RunbookError
 │   ├── BlockedError      3  the review found a blocker
 │   ├── PlanDiffers       3  the plan is not the one that was approved
 │   ├── NotApproved       3  an approval is required, and there is none that counts
-│   └── RunInProgress     3  another run works on the same table
+│   ├── RunInProgress     3  another run works on the same table
+│   └── TableLocked       3  others held the table as long as the run would wait
 ├── ChecksFailed          4  applied, but a check failed
 ├── RolledBack            5  failed and rolled back: the database is as it was
 ├── Stopped               6  online: stopped midway, to be resumed or taken back
@@ -148,6 +149,17 @@ class NotApproved(RefusedError):
 
 class RunInProgress(RefusedError):
     """Another run holds the advisory lock of the table."""
+
+
+class TableLocked(RefusedError):
+    """Others held the table for as long as the run would wait; it is to be tried again later."""
+
+    def __init__(self, *, table: str, tries: int, each: str, who: str) -> None:
+        super().__init__(
+            f"Table {table} could not be locked in {tries:,} tries {each}: {who}.",
+            "Nothing was changed. Run again when they are done, or raise --max-wait-ms.",
+        )
+        self.table = table
 
 
 class ChecksFailed(RunbookError):

@@ -20,10 +20,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_url: StrictStr
-    spec: StrictStr
     reports: StrictStr
-    ledger_schema: Annotated[StrictStr, Field(min_length=1, max_length=63)]
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -46,7 +43,15 @@ class Parameters(BaseModel):
             ) from None
 
 
-class PlanParameters(Parameters):
+class TargetParameters(Parameters):
+    """What every notebook of one database takes."""
+
+    database_url: StrictStr
+    spec: StrictStr
+    ledger_schema: Annotated[StrictStr, Field(min_length=1, max_length=63)]
+
+
+class PlanParameters(TargetParameters):
     """What makes a plan."""
 
     mode: Literal["auto", "atomic", "online"]
@@ -108,7 +113,7 @@ class MigrateParameters(PlanParameters):
         return Limits(**{field.name: getattr(self, field.name) for field in fields(Limits)})
 
 
-class WaitingParameters(Parameters):
+class WaitingParameters(TargetParameters):
     """What a change in one short transaction takes."""
 
     lock_timeout_ms: Milliseconds
@@ -129,5 +134,17 @@ class ContractParameters(WaitingParameters):
     force: StrictBool
 
 
-class VerifyParameters(Parameters):
+class VerifyParameters(TargetParameters):
     """Parameters of `03_verify.ipynb`."""
+
+
+class FleetParameters(Parameters):
+    """Parameters of `05_fleet.ipynb`."""
+
+    fleet: StrictStr
+    approved_plan: StrictStr
+    review_only: StrictBool
+    resume: StrictBool
+    concurrency: Annotated[StrictInt, Field(ge=1, le=1024)]
+    workers: Annotated[StrictInt, Field(ge=1, le=256)]
+    scheduler: StrictStr

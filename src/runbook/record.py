@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runbook.errors import Outcome
 from runbook.facts import Catalog, Server
 from runbook.run import Applied
-from runbook.run.online import AppliedOnline, Journal
+from runbook.run.online import RESUME, AppliedOnline, Journal
 
 MIME = "application/vnd.runbook.result+json"
 """The type under which a notebook's cell publishes its record."""
@@ -49,6 +49,17 @@ _AFTER_COMMIT = {
 def after_commit(step: str) -> str:
     """Return what to say of a run that ended after its last commit, and before its result."""
     return _AFTER_COMMIT.get(step, _AFTER_COMMIT["migrate"])
+
+
+_RESUME = {
+    "fleet": "What is migrated stays, and no target is between: each is as before, migrated, or an "
+    "online run to be resumed. Go on with those left: runbook fleet FILE --resume",
+}
+
+
+def how_to_resume(step: str) -> str:
+    """Return what to say of a run that stopped midway, and can go on."""
+    return _RESUME.get(step, RESUME)
 
 
 def _operator() -> str:
@@ -109,6 +120,8 @@ class PlanRecord(BaseModel):
     sha256: str
     mode: str
     approved: str | None
+    alike_sha256: str | None = None
+    """Of a plan for another schema than the spec's own: its hash as it would be there."""
     approval: Approval | None = None
     """The approval of this plan in the archive, if there is one."""
     estimated_ms: float | None = None
@@ -119,7 +132,7 @@ class PlanRecord(BaseModel):
     @property
     def is_approved(self) -> bool:
         """Whether the plan that was approved is this one."""
-        return self.approved == self.sha256
+        return self.approved is not None and self.approved in (self.sha256, self.alike_sha256)
 
     @property
     def approval_said(self) -> str:
@@ -163,6 +176,8 @@ class Record(BaseModel):
     """How it ended, in a sentence."""
     remedy: str = ""
     """What to do next, in a sentence."""
+    error: str = ""
+    """The name of the error that ended it, one of `runbook.errors`."""
     started_at: str
     finished_at: str | None = None
     operator: str = Field(default_factory=_operator)
@@ -182,11 +197,19 @@ class Record(BaseModel):
     """Of an online run: phases, tries for locks, batches over time, pauses, and who was blocked."""
     rehearsal: dict[str, Any] | None = None
     """Of a rehearsal: the copy, its legs with their times, and the estimates for all rows."""
+    fleet: dict[str, Any] | None = None
+    """Of a fleet: its waves and what became of each target; of a target's run: which fleet, target
+    and wave it is."""
     timings: dict[str, float] = {}
     plan_sql: str = ""
     """The plan as a script; it goes into the bundle as plan.sql."""
     plan_json: str = ""
     """The plan as data, of a review: what a later plan is compared with (plan.json)."""
+
+    @property
+    def reached_any(self) -> bool:
+        """Whether a database was reached."""
+        return self.database is not None or self.fleet is not None
 
     @property
     def blocked_ms(self) -> float:

@@ -18,17 +18,21 @@ class Destination:
     """What the manifest is signed with."""
     pdf: bool
     """Whether the report is archived as PDF, too."""
+    lists: bool = True
+    """Whether the page that lists the bundles is made anew for each."""
 
 
 PDF_VARIABLE = "RUNBOOK_PDF"
 """The environment variable that asks for a PDF when it is not empty."""
 
 
-def prepare(reports: str) -> Destination:
+def prepare(reports: str, *, lists: bool = True) -> Destination:
     """Make sure that a run can be archived as it shall be. Raises `UsageError` if not."""
     pdf = bool(os.environ.get(PDF_VARIABLE))
     if pdf:
         from runbook.report.pdf import require_pdf
 
         require_pdf()
-    return Destination(reports=reports, store=opened(reports), key=signing_key(), pdf=pdf)
+    return Destination(
+        reports=reports, store=opened(reports), key=signing_key(), pdf=pdf, lists=lists
+    )

@@ -153,7 +153,8 @@ def _deliver(one: Spooled, target: str, key: SigningKey | None) -> tuple[Bundle 
     for name, there in store.bundles().items():
         is_same = all(there.content.get(key) == content.get(key) for key in _IDENTITY)
         if is_same and not verify_bundle(store, name).faults:
-            return Bundle(name=name, location=f"{store.location}/{name}"), ""
+            place = f"{store.location}/{name}"
+            return Bundle(name=name, location=place, manifest_sha256=there.sha256), ""
     files = {
         path.name: path.read_bytes() for path in sorted(one.path.iterdir()) if path.name != NAME
     }

@@ -12,6 +12,7 @@ from runbook.cli.approve import approve
 from runbook.cli.archive import archive, keygen
 from runbook.cli.execute import run_step
 from runbook.cli.export import export
+from runbook.cli.fleet import fleet
 from runbook.cli.options import (
     database_reference,
     pace_options,
@@ -93,6 +94,7 @@ def main() -> None:
 main.add_command(approve)
 main.add_command(archive)
 main.add_command(export)
+main.add_command(fleet)
 main.add_command(keygen)
 
 

@@ -17,24 +17,6 @@ if TYPE_CHECKING:
 
 _NAME_WIDTH = 14
 
-NOTEBOOKS = {
-    "review": "01_review.ipynb",
-    "migrate": "02_migrate.ipynb",
-    "verify": "03_verify.ipynb",
-    "rollback": "04_rollback.ipynb",
-    "contract": "06_contract.ipynb",
-    "rehearse": "07_rehearse.ipynb",
-}
-
-
-def notebook_path(step: str) -> Path:
-    """Return a step's notebook: inside the installed package, or in the source tree beside it."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "notebooks", package.parents[1] / "notebooks"):
-        if (folder / NOTEBOOKS[step]).is_file():
-            return folder / NOTEBOOKS[step]
-    raise RunbookError(f"The notebook {NOTEBOOKS[step]} is missing.", "Install the package again.")
-
 
 def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) -> "Archived":
     """Run a step's notebook, tell how it ended, and return what came of it.
@@ -63,6 +45,13 @@ def _as_json(archived: "Archived") -> dict[str, Any]:
 def _check_first(parameters: dict[str, Any]) -> "Destination":
     """Raise what can be known without a kernel, in a twentieth of the time."""
     from runbook.archive.destination import prepare
+
+    if "fleet" in parameters:
+        from runbook.fleet.file import read_fleet
+        from runbook.spec import load_spec
+
+        load_spec(read_fleet(parameters["fleet"]).spec)
+        return prepare(parameters["reports"])
     from runbook.database import connect, resolve
     from runbook.spec import load_spec
 
@@ -85,6 +74,8 @@ def _execute(step: str, parameters: dict[str, Any], destination: "Destination") 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import papermill
+
+        from runbook.engine.notebooks import notebook_path
 
     found: list[Archived] = []
     try:

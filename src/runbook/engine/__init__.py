@@ -33,13 +33,16 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         *args: Any,
         report: Report | None = None,
         destination: "Destination | None" = None,
+        in_process: bool = False,
+        fleet: dict[str, Any] | None = None,
         **options: Any,
     ) -> NotebookNode:
         """Return the executed notebook. Raises `RunFailed` unless the run succeeded.
 
         `report` is told what was archived, in place of standard error, and errors before the run
         then reach the caller as they are; `destination` is where to archive, in place of what the
-        notebook's parameters name.
+        notebook's parameters name; `in_process` runs its code in this thread, without a kernel;
+        `fleet` is the fleet that the run is a part of, for the record.
         """
         if KEY not in nb.metadata:
             return super().execute_notebook(nb, kernel_name, output_path, *args, **options)
@@ -51,7 +54,14 @@ class RunbookEngine(NBClientEngine):  # type: ignore[misc]
         options |= dict(zip(names, args, strict=False))
         try:
             return execute(
-                nb, kernel_name, output_path, options, report=report, destination=destination
+                nb,
+                kernel_name,
+                output_path,
+                options,
+                report=report,
+                destination=destination,
+                in_process=in_process,
+                fleet=fleet,
             )
         except RunbookError as error:
             if report:

@@ -48,7 +48,7 @@ def archive_run(
     from runbook.archive.spool import spool
     from runbook.report.export import report_html, report_notebook
 
-    if record.database is None and record.outcome is Outcome.REFUSED:
+    if not record.reached_any and record.outcome is Outcome.REFUSED:
         return Archived(record=record)
     profile.put_into(record)
     with profile.timed("report: HTML"):
@@ -66,7 +66,9 @@ def archive_run(
     profile.put_into(record)
     try:
         destination = _named_by_notebook(record, destination)
-        bundle = write_bundle(destination.store, record, files, destination.key)
+        bundle = write_bundle(
+            destination.store, record, files, destination.key, lists=destination.lists
+        )
     except Exception as error:  # whatever it is, the report must not be lost
         problem = _in_words(error)
         kept = spool(record, files, destination.store.location, destination.key)

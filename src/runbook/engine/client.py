@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 
-from runbook.engine.ending import Cause, Ending
+from runbook.engine.ending import Cause, Ending, failed, named
 from runbook.engine.manager import Manager
 from runbook.engine.parameters import Prepared
 from runbook.record import PROGRESS
@@ -71,6 +71,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             if self._ending.cause is Cause.COMPLETED:
                 told = self.wait_for_reply(self.kc.kernel_info())
                 self.nb.metadata["language_info"] = told["content"]["language_info"]
+            if run_sync(self.km.is_alive)():
                 run_sync(self.km.request_shutdown)()
         except Exception as error:
             if started:
@@ -80,10 +81,9 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
 
     def close(self) -> None:
         """Wait until the kernel has ended; it is killed where it does not."""
-        with self.nb_man.profile.timed("kernel: shutdown"):
-            self._kernel.close()
-            if self.km is not None:
-                self._cleanup_kernel()
+        self._kernel.close()
+        if self.km is not None:
+            self._cleanup_kernel()
 
     def interrupt(self, asked: str) -> None:
         """Note that a signal asks the run to end; the watch does the rest.
@@ -97,7 +97,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
     def _execute_cells(self) -> None:
         for place, cell in enumerate(self.nb.cells):
             if self._asked and cell.cell_type == "code":
-                sentence = f"{self._interrupted()} before {_named(cell)}."
+                sentence = f"{self._interrupted()} before {named(cell)}."
                 self._end(Cause.INTERRUPTED, place, sentence, begun=False)
                 return
             if not self._execute_cell(place, cell):
@@ -110,7 +110,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         self._cell = _Running(source=self._prepared.sources.get(place))
         good, runs = False, cell.cell_type == "code"
         try:
-            with self.nb_man.profile.timed(_named(cell)) if runs else nullcontext():
+            with self.nb_man.profile.timed(named(cell)) if runs else nullcontext():
                 self.execute_cell(cell, place)
             good = True
         except CellExecutionError as error:
@@ -121,7 +121,7 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             self._end(
                 Cause.FAILED,
                 place,
-                f"The output of {_named(cell)} did not arrive in {self.OUTPUT_TIMEOUT_S} s.",
+                f"The output of {named(cell)} did not arrive in {self.OUTPUT_TIMEOUT_S} s.",
             )
         finally:
             if not good:
@@ -135,12 +135,11 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
         if self._cell.interrupted:
             self._end(*self._interruption(place, cell))
         elif error.ename == "SystemExit":
-            self._end(Cause.EXITED, place, f"{_named(cell)} ended the run by sys.exit({text}).")
+            self._end(Cause.EXITED, place, f"{named(cell)} ended the run by sys.exit({text}).")
         elif error.ename == "KeyboardInterrupt":
-            self._end(Cause.INTERRUPTED, place, f"The run was interrupted in {_named(cell)}.")
+            self._end(Cause.INTERRUPTED, place, f"The run was interrupted in {named(cell)}.")
         else:
-            told = f"{error.ename}: {text.splitlines()[0] if text else 'no message'}"
-            self._end(Cause.FAILED, place, f"{_named(cell)} failed with {told.rstrip('.')}.")
+            self._end(Cause.FAILED, place, failed(cell, str(error.ename), text))
 
     def _note_death(self, place: int, cell: NotebookNode) -> None:
         """Note how a kernel ended that did not answer."""
@@ -152,15 +151,15 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]
             cause, place, sentence = self._interruption(place, cell)
             self._end(cause, place, f"{sentence} The kernel ended at once.")
         else:
-            self._end(Cause.KILLED, place, f"{self._death()} while {_named(cell)} ran.")
+            self._end(Cause.KILLED, place, f"{self._death()} while {named(cell)} ran.")
 
     def _interruption(self, place: int, cell: NotebookNode) -> tuple[Cause, int, str]:
         if self._asked:
-            return Cause.INTERRUPTED, place, f"{self._interrupted()} while {_named(cell)} ran."
+            return Cause.INTERRUPTED, place, f"{self._interrupted()} while {named(cell)} ran."
         return (
             Cause.TIMED_OUT,
             place,
-            f"{_named(cell)} ran longer than the execution timeout of {self._limit_s:g} s and was "
+            f"{named(cell)} ran longer than the execution timeout of {self._limit_s:g} s and was "
             "interrupted.",
         )
 
@@ -282,10 +281,6 @@ class _Running:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started_at
-
-
-def _named(cell: NotebookNode) -> str:
-    return f"cell {cell.get('id', '?')!r}"
 
 
 def _tell(text: str) -> None:

@@ -14,8 +14,7 @@ from nbformat.v4 import new_output
 
 from runbook.engine.archiving import KEY, parameter, published_record
 from runbook.errors import Outcome
-from runbook.record import MIME, Record, Stage, after_commit, now
-from runbook.run.online import RESUME
+from runbook.record import MIME, Record, Stage, after_commit, how_to_resume, now
 
 
 class Cause(StrEnum):
@@ -58,7 +57,6 @@ _STATES = {
     Stage.READING: "Nothing was changed: the run had only read. Run it again.",
     Stage.CHANGING: "What was not committed, the server rolls back: the database is as it was, or "
     "changed as far as the ledger says. `runbook verify` tells which.",
-    Stage.RESUMABLE: RESUME,
 }
 
 
@@ -70,6 +68,17 @@ _NAMES = {
     Cause.NOT_STARTED: "KernelNotStarted",
 }
 """The names of errors that the engine adds to a cell."""
+
+
+def named(cell: NotebookNode) -> str:
+    """Return a cell in words."""
+    return f"cell {cell.get('id', '?')!r}"
+
+
+def failed(cell: NotebookNode, name: str, text: str) -> str:
+    """Return in a sentence which error a cell ended with."""
+    told = f"{name}: {text.splitlines()[0] if text else 'no message'}"
+    return f"Cell {cell.get('id', '?')!r} failed with {told.rstrip('.')}."
 
 
 def settle(nb: NotebookNode, ending: Ending) -> Record:
@@ -113,8 +122,15 @@ def _record(nb: NotebookNode, ending: Ending, published: Record | None) -> Recor
         outcome = Outcome.REFUSED
     else:
         outcome = Outcome.ERROR
-    record.end(outcome, message, _STATES.get(stage) or after_commit(record.step))
+    record.end(outcome, message, _state(stage, record.step))
     return record
+
+
+def _state(stage: Stage, step: str) -> str:
+    """Return what is true of the database, and what to do."""
+    if stage is Stage.RESUMABLE:
+        return how_to_resume(step)
+    return _STATES.get(stage) or after_commit(step)
 
 
 def _may_change(nb: NotebookNode, ending: Ending) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -19,6 +19,7 @@ from runbook.engine.archiving import Archived, archive_run, parameter, tell
 from runbook.engine.client import Client
 from runbook.engine.ending import Cause, Ending, settle
 from runbook.engine.failure import RunFailed
+from runbook.engine.inprocess import Here
 from runbook.engine.manager import Manager
 from runbook.engine.parameters import Prepared, take_secrets
 from runbook.engine.signals import heeding
@@ -40,8 +41,13 @@ def execute(
     *,
     report: "Report | None",
     destination: "Destination | None",
+    in_process: bool,
+    fleet: dict[str, Any] | None,
 ) -> NotebookNode:
-    """Return the executed notebook; whatever happens once a kernel was asked for is archived.
+    """Return the executed notebook; whatever happens once its first cell was to run is archived.
+
+    `in_process` is whether its code runs in this thread, and not in a kernel; `fleet` is what the
+    record says of the fleet that the run is a part of.
 
     Raises `UsageError` if nothing could be archived, before anything is run, and `RunFailed` unless
     the run succeeded.
@@ -57,18 +63,23 @@ def execute(
         output_path=output_path,
         **{name: options[name] for name in managing if name in options},
     )
-    with _scrubbed_logs(prepared.scrubber), _connection_file() as connection:
-        client = _client(manager, prepared, kernel_name, connection, options)
-        # While the kernel works this process waits.
+    running = (
+        _here(manager, prepared)
+        if in_process
+        else _in_kernel(manager, prepared, kernel_name, options)
+    )
+    with _scrubbed_logs(prepared.scrubber), running as runner:
+        # While a kernel works this process waits.
         loading = Thread(target=_load_report, name="report", daemon=True)
         loading.start()
-        with heeding(client.interrupt), closing(client):
+        with heeding(runner.interrupt):
             ending = Ending(cause=Cause.BROKEN, sentence="The runbook's own engine failed.")
             manager.notebook_start()
             try:
-                ending = client.run()
+                ending = runner.run()
             finally:
                 record = settle(nb, ending)
+                record.fleet = fleet or record.fleet
                 manager.notebook_complete()
                 loading.join()
                 archived = archive_run(nb, record, destination, manager.profile)
@@ -76,6 +87,34 @@ def execute(
         if archived.exit_code:
             raise _failure(nb, archived)
     return nb
+
+
+class Runner(Protocol):
+    """Executes the cells of a notebook."""
+
+    def run(self) -> Ending:
+        """Execute them; return how that went."""
+
+    def interrupt(self, asked: str) -> None:
+        """Note the name of a signal that asks the run to end."""
+
+
+@contextmanager
+def _here(manager: Manager, prepared: Prepared) -> Iterator[Runner]:
+    """Yield what executes the cells in this thread."""
+    yield Here(manager, prepared)
+
+
+@contextmanager
+def _in_kernel(
+    manager: Manager, prepared: Prepared, kernel_name: str, options: dict[str, Any]
+) -> Iterator[Runner]:
+    """Yield what executes the cells in a kernel of their own, which has ended afterwards."""
+    with (
+        _connection_file() as connection,
+        closing(_client(manager, prepared, kernel_name, connection, options)) as client,
+    ):
+        yield client
 
 
 def _load_report() -> None:

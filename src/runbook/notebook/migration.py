@@ -20,6 +20,7 @@ from runbook.notebook.verification import Checking
 from runbook.numbers import duration
 from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
+from runbook.plan.alike import alike_sha256
 from runbook.plan.estimate import done_before, phase_spans
 from runbook.record import PlanRecord, Stage, after_commit
 from runbook.report import html, statements
@@ -28,6 +29,7 @@ from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, Record, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
 from runbook.run.wayback.obstacles import recorded_plan
+from runbook.spec import load_spec, split_reference
 from runbook.verify import Counted, count_rows
 from runbook.vocabulary import Check, Phase
 
@@ -58,12 +60,19 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             assert self.plan is not None and self.record.plan is not None
             approved = self.parameters.approved_plan.strip().lower()
             self.record.plan.approved = approved or None
-            if not approved or approved == self.plan.sha256:
+            self.record.plan.alike_sha256 = self._alike(self.plan)
+            if not approved or self.record.plan.is_approved:
                 self._find_approval(self.record.plan, self.plan)
             self.show(html.facts({"Approved": self.record.plan.approval_said}))
-            if approved and approved != self.plan.sha256:
+            if approved and not self.record.plan.is_approved:
                 raise self._differing(approved, self.plan)
         self._compare_prisma(self.plan)
+
+    def _alike(self, plan: Plan) -> str | None:
+        """Return the plan's hash as it would be in the schema that the spec itself names, where the
+        run is for another one."""
+        file, schema = split_reference(self.parameters.spec)
+        return alike_sha256(plan, load_spec(file)) if schema else None
 
     def _compare_prisma(self, plan: Plan) -> None:
         """Find the plan's migration in the Prisma folder, where one is named."""
@@ -102,14 +111,14 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         """Note the approval of the plan in the archive. Raises `NotApproved`, or `PlanDiffers`
         where another plan of this migration was approved, if one is required and there is none."""
         try:
-            noted.approval = approval_of(plan.sha256, self.parameters)
+            noted.approval = approval_of(noted.alike_sha256 or plan.sha256, self.parameters)
         except NotApproved:
             other = newest_approved(self.parameters, self.spec.name)
             if other is None or other == plan.sha256:
                 raise
             raise self._differing(other, plan) from None
         if noted.approval:
-            noted.approved = plan.sha256
+            noted.approved = noted.alike_sha256 or plan.sha256
 
     def _differing(self, approved: str, plan: Plan) -> PlanDiffers:
         """Show how the plan differs from the approved one, and return the refusal."""
@@ -127,8 +136,13 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         """Refuse where an approved plan is named and another one was applied."""
         with self._timed("approval"):
             approved, entry = self.parameters.approved_plan.strip().lower(), self.entry()
-            if approved and approved != entry.plan_sha256:
+            if approved and approved not in (entry.plan_sha256, self._recorded_alike()):
                 raise PlanDiffers(approved=approved, actual=entry.plan_sha256)
+
+    def _recorded_alike(self) -> str | None:
+        """Return the same of the plan that the ledger recorded."""
+        recorded = read_recorded(self.connection, self.parameters.ledger_schema, self.spec)
+        return self._alike(recorded_plan(recorded)) if recorded else None
 
     def apply(self) -> None:
         """Apply the plan, and show each statement with its time and lock."""

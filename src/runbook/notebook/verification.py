@@ -4,13 +4,13 @@ from typing import TypeVar
 
 from runbook.errors import ChecksFailed, Outcome
 from runbook.notebook.session import Session, recorded_run
-from runbook.parameters import Parameters, VerifyParameters
+from runbook.parameters import TargetParameters, VerifyParameters
 from runbook.record import CountAfter, Counts, Stage
 from runbook.report import html
 from runbook.verify import Counted, verify
 from runbook.vocabulary import Check, CheckResult
 
-P = TypeVar("P", bound=Parameters)
+P = TypeVar("P", bound=TargetParameters)
 
 
 class Checking(Session[P]):

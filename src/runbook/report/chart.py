@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 from IPython.display import Image
@@ -24,6 +25,8 @@ from runbook.run.online import Sample
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
 _COLOURS = ((_PREDICTED, "//"), (_AFTER, ""), ("#E69F00", ".."))
 """Colour and hatching of each series of a category chart."""
+_DRAWING = Lock()
+"""Held while matplotlib draws: it is not made for threads."""
 _DPI = 160
 _WIDTH_INCHES = 8.0
 _TITLE_CHARACTERS = 60
@@ -99,6 +102,69 @@ def _draw_series(
         axes.bar_label(bars, labels=shown, padding=4)
 
 
+_MULTIPLES = 24
+_COLUMNS = 4
+
+
+def multiples_chart(found: Mapping[str, Mapping[str, int]]) -> Image:
+    """Return the shares of the categories of each of many tables, one small chart each, on the same
+    scale. Of very many, those that are least like all of them together."""
+    labels = [*dict.fromkeys(label for counts in found.values() for label in counts)]
+    whole = {label: sum(one.get(label, 0) for one in found.values()) for label in labels}
+    overall = _shares(whole, labels)
+
+    def unlikeness(name: str) -> float:
+        own = _shares(found[name], labels)
+        return sum(abs(mine - all_) for mine, all_ in zip(own, overall, strict=True))
+
+    shown = list(found)
+    if len(found) > _MULTIPLES:
+        shown = sorted(found, key=unlikeness, reverse=True)[:_MULTIPLES]
+    lines = -(-len(shown) // _COLUMNS)
+    columns = min(_COLUMNS, len(shown))
+    figure = Figure(
+        figsize=(_WIDTH_INCHES, 0.9 + lines * (0.55 + 0.17 * len(labels))), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    places = list(range(len(labels)))
+    for axes, name in zip(grid.flat, shown, strict=False):
+        axes.barh(places, _shares(found[name], labels), color=_AFTER, height=0.7)
+        axes.plot(overall, places, "|", color="black", markersize=7)
+        title = textwrap.shorten(name, _NAME_CHARACTERS, placeholder="…")
+        axes.set_title(f"{title}\n{sum(found[name].values()):,} rows", fontsize=8, parse_math=False)
+        axes.set_yticks(places, labels, fontsize=7, parse_math=False)
+        axes.tick_params(axis="x", labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in list(grid.flat)[len(shown) :]:
+        axes.set_visible(False)
+    grid[0][0].invert_yaxis()
+    grid[0][0].set_xlim(0, 100)
+    which = f"the {len(shown)} least like all" if len(shown) < len(found) else "each target"
+    figure.suptitle(
+        f"Categories of {which} (% of its rows; marks: all {len(found):,} targets)",
+        x=0.01,
+        ha="left",
+        fontsize=10,
+        fontweight="bold",
+    )
+    told = "; ".join(
+        f"{name} "
+        + ", ".join(
+            f"{label} {share(found[name].get(label, 0), sum(found[name].values()))}"
+            for label in labels
+        )
+        for name in shown
+    )
+    return _image(figure, f"Small bar charts of the categories' shares: {told}.")
+
+
+def _shares(counts: Mapping[str, int], labels: Sequence[str]) -> list[float]:
+    """Return the shares of labels in per cent."""
+    whole = sum(counts.values()) or 1
+    return [100 * counts.get(label, 0) / whole for label in labels]
+
+
 def phase_chart(phases: Sequence[Mapping[str, Any]]) -> Image:
     """Return the phases of an online run as bars over time, the first on top."""
     starts = [datetime.fromisoformat(one["started_at"]).timestamp() for one in phases]
@@ -162,7 +228,8 @@ def batch_chart(samples: Sequence[Sample]) -> Image:
 def _image(figure: Figure, alternative: str) -> Image:
     """Return a figure as a PNG, the same bytes for the same figure."""
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    with _DRAWING:
+        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
     return Image(data=png.getvalue(), format="png", width=int(_WIDTH_INCHES * 100), alt=alternative)
 
 

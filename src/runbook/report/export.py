@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode
@@ -21,6 +22,9 @@ _OWN_TYPES = "application/vnd.runbook."
 """How the types begin under which a notebook publishes what only programs read."""
 
 _TEMPLATE = "report.html.j2"
+
+_EXPORTING = Lock()
+"""Held while nbconvert works: one exporter serves all threads, and keeps what it is at."""
 
 _SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 
@@ -88,7 +92,8 @@ def report_notebook(notebook: NotebookNode, record: Record) -> bytes:
 
 def _cells(notebook: NotebookNode) -> str:
     """Return the cells' HTML by nbconvert and this package's template."""
-    markup, _ = _exporter().from_notebook_node(notebook, {"own_types": _OWN_TYPES})
+    with _EXPORTING:
+        markup, _ = _exporter().from_notebook_node(notebook, {"own_types": _OWN_TYPES})
     return str(markup)
 
 

@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
+from urllib.parse import quote
 
 from runbook.numbers import share
 
@@ -33,6 +35,8 @@ _BAR = (
 _BAR_EM = 7.0
 """The width of a bar that is all of the whole."""
 _PROGRESS = "width:16em;height:1em;vertical-align:middle"
+_PANDAS = Lock()
+"""Held while pandas works under an option of its own: options are a process's, not a thread's."""
 _BORDERS = {"good": "#2f9e62", "bad": "#d9463c", "plain": "#8894a4"}
 
 
@@ -129,7 +133,22 @@ class Verdict:
         return f'<span class="word {kind}">{mark} {html.escape(str(self))}</span>'
 
 
-Dressed = Aside | Code | Folded | Bar | Verdict
+@dataclass(frozen=True)
+class Link:
+    """A name that leads elsewhere, by a relative path; as text it is the name alone."""
+
+    name: str
+    to: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def markup(self) -> str:
+        """Return it as a cell's HTML."""
+        return f'<a href="{html.escape(quote(self.to))}">{html.escape(self.name)}</a>'
+
+
+Dressed = Aside | Code | Folded | Bar | Verdict | Link
 """What a cell may hold beside text and numbers."""
 
 
@@ -142,7 +161,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Fragment:
     numeric = [_is_numeric([row[n] for row in rows]) for n in range(len(columns))]
     heads = _aligned([html.escape(name) for name in columns], numeric)
     cells = [_aligned([_cell(item) for item in row], numeric) for row in rows]
-    with pd.option_context("display.max_colwidth", None):
+    with _PANDAS, pd.option_context("display.max_colwidth", None):
         markup = pd.DataFrame(cells, columns=heads).to_html(
             index=False,
             border=0,

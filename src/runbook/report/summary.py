@@ -51,18 +51,27 @@ def headline(record: Record) -> str:
 
 def brief(record: Record) -> list[str]:
     """Return where, when, by whom and by which plan, a few words each."""
-    where = _where(record.database) if record.database else "no database was reached"
-    facts = [f"{record.migration} {record.step}", where, _when(record)]
+    facts = [f"{record.migration} {record.step}", _place(record), _when(record)]
     facts.append(f"by {record.operator} on {record.host}")
     if record.plan:
         facts.append(f"plan {record.plan.sha256[:_HASH_CHARACTERS]}…")
     return facts
 
 
+def _place(record: Record) -> str:
+    """Return where the run was."""
+    if record.fleet and "waves" in record.fleet:
+        sizes = record.fleet["waves"]
+        return f"fleet {record.fleet['name']}, {sum(sizes):,} targets in {len(sizes)} waves"
+    return _where(record.database) if record.database else "no database was reached"
+
+
 def tiles(record: Record) -> list[Tile]:
     """Return the figures to be seen first, as far as the run came."""
     counts, checks = record.counts, record.checks
-    found = [Tile(name="rows before", amount=f"{counts.before.total:,}")] if counts.before else []
+    found = [_targets(record.fleet)] if record.fleet and record.fleet.get("targets") else []
+    if counts.before:
+        found.append(Tile(name="rows before", amount=f"{counts.before.total:,}"))
     if counts.after:
         found.append(Tile(name="rows after", amount=f"{counts.after.total:,}"))
     if record.proof:
@@ -86,6 +95,8 @@ def tiles(record: Record) -> list[Tile]:
         found.append(Tile(name="plan approved", amount=approved))
     if record.rehearsal:
         found += _rehearsed(record.rehearsal)
+    elif record.fleet and record.locked_ms is not None and "waves" in record.fleet:
+        found.append(Tile(name="longest lock", amount=duration(record.locked_ms)))
     elif record.locked_ms is not None:
         found.append(
             Tile(name="application blocked", amount=f"≤ {duration(record.blocked_ms)}")
@@ -195,6 +206,13 @@ def _proof(passed: bool | None) -> Tile:
     if passed is None:
         return Tile(name=name, amount="others wrote meanwhile")
     return _judged(name, passed, "equal", "DIFFERENT")
+
+
+def _targets(fleet: Mapping[str, Any]) -> Tile:
+    """Return how many targets of a fleet are migrated."""
+    done, total = (sum(one["exit_code"] == 0 for one in fleet["targets"]), sum(fleet["waves"]))
+    amount = f"{done:,} of {total:,}"
+    return _judged("targets migrated", done == total, amount, amount)
 
 
 def _rehearsed(rehearsal: Mapping[str, Any]) -> Iterator[Tile]:

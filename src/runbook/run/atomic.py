@@ -10,7 +10,7 @@ import psycopg
 
 from runbook import sql
 from runbook.database import require_utf8
-from runbook.errors import RefusedError, RolledBack, RunbookError
+from runbook.errors import RefusedError, RolledBack, RunbookError, TableLocked
 from runbook.facts import Catalog, Table
 from runbook.plan import Plan
 from runbook.plan.ledger import create_ledger, json, record_run
@@ -21,7 +21,7 @@ from runbook.run.exclusion import exclude_others
 from runbook.run.holders import holders, said
 from runbook.run.patience import BLOCKED, Patience
 from runbook.run.recorded import is_recorded, pid_of
-from runbook.run.rollback import committed_before, rolling_back
+from runbook.run.rollback import committed_before, nothing_else, rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, Role, Statement
@@ -172,12 +172,13 @@ class _AtomicRun:
                 raise _changed(f"table {name} is no longer there", staying) from None
             self.progress(f"try {tries} for the lock: {who}")
             if not patience.pause():
-                raise _nothing_done(
-                    f"Table {self.table.schema}.{self.table.name} could not be locked in {tries:,} "
-                    f"tries of {self.plan.statements[0].lock_timeout_ms:,} ms: {who}.",
-                    "Run again when they are done, or raise --max-wait-ms.",
-                    staying,
+                locked = TableLocked(
+                    table=f"{self.table.schema}.{self.table.name}",
+                    tries=tries,
+                    each=f"of {self.plan.statements[0].lock_timeout_ms:,} ms",
+                    who=who,
                 )
+                raise nothing_else(locked, staying)
 
     def _opening(self) -> tuple[Statement, ...]:
         """Return the statements up to the lock."""
@@ -264,15 +265,8 @@ class _AtomicRun:
 
 
 def _changed(what: str, staying: str) -> RunbookError:
-    return _nothing_done(
+    refusal = RefusedError(
         f"The database changed after the plan was made: {what}.",
-        "Review again; the new plan has another hash.",
-        staying,
+        "Nothing was changed. Review again; the new plan has another hash.",
     )
-
-
-def _nothing_done(message: str, remedy: str, staying: str) -> RunbookError:
-    """Return a refusal, or what is true where something was committed before already."""
-    if staying:
-        return RolledBack(message, f"{remedy} Nothing else was changed.{staying}")
-    return RefusedError(message, f"Nothing was changed. {remedy}")
+    return nothing_else(refusal, staying)

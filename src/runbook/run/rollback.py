@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from runbook.errors import RolledBack, RunbookError
+from runbook.errors import RefusedError, RolledBack, RunbookError
 
 
 @contextmanager
@@ -62,3 +62,11 @@ def what_failed(error: BaseException) -> str:
         what = ", ".join(f"{kind} {name!r}" for kind, name in named.items() if name)
         detail = f" ({what})" if what else ""
     return f"A statement failed with {error.sqlstate}: {error.diag.message_primary}.{detail}"
+
+
+def nothing_else(error: RunbookError, staying: str) -> RunbookError:
+    """Return a refusal, or what is true where something was committed before already."""
+    if not staying or not isinstance(error, RefusedError):
+        return error
+    remedy = error.remedy.replace("Nothing was changed", "Nothing else was changed")
+    return RolledBack(error.message, f"{remedy}{staying}")

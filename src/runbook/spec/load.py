@@ -22,13 +22,24 @@ def shipped_specs() -> tuple[str, ...]:
 def load_spec(reference: str) -> Spec:
     """Return the spec of that name (`llamalog`) or in that file (any path to a `.toml`).
 
-    Raises `SpecError` if there is none, or if it cannot be read or makes no sense.
+    With `@` and a schema's name behind it (`llamalog@tenant_7`) it is for the table of that schema,
+    and not of the one that the spec names. Raises `SpecError` if there is no such spec, or if it
+    cannot be read or makes no sense.
     """
-    return parse_spec(_text(reference), file=reference)
+    file, schema = split_reference(reference)
+    return parse_spec(_text(file), file=file, schema=schema)
 
 
-def parse_spec(text: str, *, file: str) -> Spec:
-    """Return the spec that a TOML text describes; `file` is its name in errors."""
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return the name or path of a spec, and the schema that is meant; empty for the spec's own."""
+    file, separator, schema = reference.rpartition("@")
+    is_named = separator and (file in shipped_specs() or file.endswith(".toml"))
+    return (file, schema) if is_named else (reference, "")
+
+
+def parse_spec(text: str, *, file: str, schema: str = "") -> Spec:
+    """Return the spec that a TOML text describes, for its own schema or for `schema`; `file` is its
+    name in errors."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -36,7 +47,7 @@ def parse_spec(text: str, *, file: str) -> Spec:
             f"Spec {file} is not valid TOML: {error}.", "Correct that line.", file=file
         ) from None
     try:
-        return Spec.model_validate(document)
+        return Spec.model_validate(document | ({"schema": schema} if schema else {}))
     except ValidationError as error:
         raise _spec_error(error, document, file) from None
 

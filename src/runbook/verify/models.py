@@ -2,10 +2,12 @@
 
 import importlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
+from runbook import sql
 from runbook.operations.base import Expected, warning
 from runbook.spec import Models, Spec
 from runbook.verify.drift import foreseen_drift, model_drift
@@ -18,10 +20,31 @@ def model_checks(
     """Return the checks `model`, `relationships` and `model-drift`, each with what was asked."""
     models = spec.models
     assert models is not None
-    results = [_model_check(connection, spec, models, expected)]
-    if models.relationship:
-        results.append(_relationship_check(connection, models, models.relationship, expected))
-    return [*results, _drift_check(connection, models, expected)]
+    with _as_the_application(connection, expected.schema):
+        results = [_model_check(connection, spec, models, expected)]
+        if models.relationship:
+            results.append(_relationship_check(connection, models, models.relationship, expected))
+        return [*results, _drift_check(connection, models, expected)]
+
+
+_DEFAULT_SCHEMA = "public"
+"""Where PostgreSQL looks for a name without a schema, as its own search_path says."""
+
+
+@contextmanager
+def _as_the_application(connection: psycopg.Connection[Any], schema: str) -> Iterator[None]:
+    """Have names without a schema mean the spec's: an application of many tenants sets its
+    search_path so, and its models name no schema."""
+    if schema == _DEFAULT_SCHEMA:
+        yield
+        return
+    path = sql.render("{schema}, {default}", schema=schema, default=_DEFAULT_SCHEMA)
+    before = connection.execute("SELECT current_setting('search_path')").fetchone()
+    connection.execute("SELECT set_config('search_path', %s, false)", [path])
+    try:
+        yield
+    finally:
+        connection.execute("SELECT set_config('search_path', %s, false)", before)
 
 
 def _model_check(
@@ -43,7 +66,7 @@ def _model_check(
         module = importlib.import_module(models.module)
         model = getattr(module, models.model)
         table = model.__table__
-        observed["table"] = f"{table.schema or 'public'}.{table.name}"
+        observed["table"] = f"{table.schema or expected.schema}.{table.name}"
         if "labels" in wanted:
             observed["labels"] = sorted(
                 member.value for member in getattr(module, str(models.enum))
@@ -126,7 +149,10 @@ def foreseen_findings(connection: psycopg.Connection[Any], spec: Spec) -> Iterat
     object_ = f"{models.module}.{models.model}"
     try:
         table = getattr(importlib.import_module(models.module), models.model).__table__
-        with _engine(connection).connect() as connected:
+        with (
+            _as_the_application(connection, spec.schema_),
+            _engine(connection).connect() as connected,
+        ):
             found = foreseen_drift(connected, table.metadata, table, spec)
     except Exception as error:
         found = [f"they cannot be read ({_in_a_line(error)})"]

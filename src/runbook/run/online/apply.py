@@ -38,7 +38,7 @@ from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.online.watch import Watch
 from runbook.run.online.whole import Whole
 from runbook.run.recorded import is_recorded
-from runbook.run.rollback import committed_before, what_failed
+from runbook.run.rollback import committed_before, nothing_else, what_failed
 from runbook.run.tally import Proof
 from runbook.spec import Spec
 from runbook.vocabulary import Phase, State, Statement
@@ -207,7 +207,7 @@ class _OnlineRun:
             where = "" if isinstance(error, RunbookError) else f" It was at {self._phase}."
             return Stopped(f"{message}{where}", RESUME)
         if isinstance(error, RunbookError):
-            return _nothing_else(error, self._staying())
+            return nothing_else(error, self._staying())
         return RolledBack(
             message, f"It was rolled back: the database is as it was.{self._staying()}"
         )
@@ -396,14 +396,6 @@ def _proof(done: Unfinished) -> Proof:
             "hashes_after": done.hashes_after,
         },
     )
-
-
-def _nothing_else(error: RunbookError, staying: str) -> RunbookError:
-    """Return a refusal, or what is true where something was committed before already."""
-    if not staying or not isinstance(error, RefusedError):
-        return error
-    remedy = error.remedy.replace("Nothing was changed", "Nothing else was changed")
-    return RolledBack(error.message, f"{remedy}{staying}")
 
 
 _ASLEEP = """\

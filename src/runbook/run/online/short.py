@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from runbook.errors import RefusedError
+from runbook.errors import TableLocked
 from runbook.facts import Table
 from runbook.run.course import Course, milliseconds
 from runbook.run.holders import Blocker, holders, said
@@ -95,7 +95,7 @@ class Short:
     def run(self, transaction: Transaction) -> None:
         """Run a transaction; between two tries nothing is held.
 
-        Raises `RefusedError` where the lock was not to be had in time, `LostCommit`, and what the
+        Raises `TableLocked` where the lock was not to be had in time, `LostCommit`, and what the
         server said if a statement failed; then nothing of it was done.
         """
         patience = Patience(self.max_wait_s)
@@ -136,11 +136,12 @@ class Short:
             )
         )
 
-    def _refusal(self, tries: int, who: str) -> RefusedError:
-        return RefusedError(
-            f"Table {self.table.schema}.{self.table.name} could not be locked in {tries:,} tries "
-            f"within {self.max_wait_s:,.1f} s: {who}.",
-            "Nothing was changed. Run again when they are done, or raise --max-wait-ms.",
+    def _refusal(self, tries: int, who: str) -> TableLocked:
+        return TableLocked(
+            table=f"{self.table.schema}.{self.table.name}",
+            tries=tries,
+            each=f"within {self.max_wait_s:,.1f} s",
+            who=who,
         )
 
 

@@ -1,0 +1,1 @@
+"""Tests of one migration of many databases."""
