@@ -9,7 +9,7 @@ DISTRIBUTION ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench soak lab lock clean prisma-check liquibase-check
+.PHONY: help demo test lint format bench soak lab lock clean prisma-check liquibase-check airflow-check
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -50,6 +50,16 @@ prisma-check: $(VENV)/installed .prisma/installed ## Hold migration and rollback
 liquibase-check: $(VENV)/installed .liquibase/installed ## Have the real Liquibase run its changelog (npm, Java)
 	RUNBOOK_LIQUIBASE=$(CURDIR)/.liquibase $(BIN)/python -m pytest tests/liquibase $(ARGS)
 
+airflow-check: $(VENV)/installed .airflow/installed ## Run the DAG of docs/airflow by the real Airflow
+	RUNBOOK_AIRFLOW=$(CURDIR)/.airflow $(BIN)/python -m pytest tests/airflow $(ARGS)
+
+# Airflow's dependencies are many, and its own: it gets an environment, and the package as a wheel.
+.airflow/installed: $(VENV)/installed
+	$(PYTHON) -m venv --clear .airflow
+	.airflow/bin/python -m pip install --quiet --disable-pip-version-check "apache-airflow>=3" \
+	  apache-airflow-providers-papermill .
+	@touch $@
+
 .prisma/installed: tests/prisma/app/package.json
 .liquibase/installed: tests/liquibase/package.json
 .prisma/installed .liquibase/installed:
@@ -76,4 +86,4 @@ lock: $(VENV)/installed ## Resolve pyproject.toml into requirements.txt anew
 	  --no-annotate --no-header --no-emit-index-url --quiet --upgrade -o requirements.txt
 
 clean: ## Remove what the targets above made, reports excepted
-	rm -rf $(VENV) .venv-lab .prisma .liquibase .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
+	rm -rf $(VENV) .venv-lab .airflow .prisma .liquibase .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results

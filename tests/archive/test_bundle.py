@@ -10,14 +10,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from runbook.archive import folder as folder_store
 from runbook.archive.bundle import write_bundle
+from runbook.archive.chain import head
 from runbook.archive.folder import FolderStore
 from runbook.archive.store import ArchiveError
 from runbook.cli import main
@@ -65,8 +67,9 @@ def visible(folder: Path) -> set[str]:
 
 
 def left_over(folder: Path) -> set[str]:
-    """Return what is hidden in a folder, without the lock."""
-    return {path.name for path in folder.iterdir() if path.name.startswith(".")} - {".lock"}
+    """Return what is hidden in a folder, without the lock and the note of the last bundle."""
+    hidden = {path.name for path in folder.iterdir() if path.name.startswith(".")}
+    return hidden - {".lock", ".head"}
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -329,3 +332,61 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_database_is_touch
     # Nor is a server asked: this one would be refused with 3.
     ended = run("migrate", "--database-url", "postgresql://nobody@127.0.0.1:1/nothing")
     assert ended.returncode == 2 and "Reports cannot be written" in ended.stderr
+
+
+def _nothing(folder: Path) -> None:
+    """Leave the note as it is."""
+
+
+def _remove_note(folder: Path) -> None:
+    (folder / ".head").unlink()
+
+
+def _break_note(folder: Path) -> None:
+    (folder / ".head").write_text('{"bundle": []')
+
+
+def _empty_note(folder: Path) -> None:
+    (folder / ".head").write_text("{}")
+
+
+def _remove_last(folder: Path) -> None:
+    shutil.rmtree(max(path for path in folder.iterdir() if path.is_dir()))
+
+
+def _alter_last(folder: Path) -> None:
+    last = max(path for path in folder.iterdir() if path.is_dir()) / "manifest.json"
+    last.write_bytes(last.read_bytes() + b" ")
+
+
+@pytest.mark.parametrize(
+    "meddle", [_nothing, _remove_note, _break_note, _empty_note, _remove_last, _alter_last]
+)
+def test_the_note_of_the_last_bundle_is_believed_only_where_it_is_true(
+    meddle: Callable[[Path], None], tmp_path: Path
+) -> None:
+    for name in ("first", "second", "third"):
+        write(tmp_path, record(name), FILES)
+    meddle(tmp_path)
+    found = FolderStore(tmp_path).bundles()
+    expected = head(found)
+    made = write(tmp_path, record("fourth"), FILES)
+    content = json.loads((made / "manifest.json").read_bytes())
+    assert content["previous_manifest_sha256"] == expected
+
+
+def test_the_manifests_of_a_long_archive_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second", "third"):
+        write(tmp_path, record(name), FILES)
+    read: list[Path] = []
+    real = folder_store._read
+
+    def noting(path: Path) -> bytes:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(folder_store, "_read", noting)
+    write_bundle(FolderStore(tmp_path), record("fourth"), FILES, lists=False)
+    assert len(read) == 1

@@ -89,7 +89,7 @@ def _approved(record: Record) -> dict[str, Any]:
 def approvals(store: Store) -> Iterator[tuple[str, Approval]]:
     """Yield every approval in an archive, with the hash of its plan, the newest first; whether it
     is as it was sealed is not looked at."""
-    found = store.bundles()
+    found = store.bundles(lambda name: f"-{STEP}-" in name)  # as `bundle_stem` names them
     for name in reversed(ordered(found)):
         if found[name].content.get("step") == STEP:
             plan = _plan(found[name])
@@ -115,7 +115,7 @@ def why_not(store: Store, approval: Approval, trusted: Collection[str]) -> str:
     faults = verify_bundle(store, approval.bundle, trusted=trusted).faults
     if faults:
         return f"{approval.bundle} does not count: {faults[0].message}"
-    review = store.bundles().get(approval.review)
+    review = store.bundles(lambda name: name == approval.review).get(approval.review)
     if review is None or review.sha256 != approval.review_sha256:
         return f"{approval.bundle} does not count: its review {approval.review} is not as it was"
     return ""

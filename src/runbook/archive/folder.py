@@ -6,6 +6,8 @@ into place: a folder without a dot in front is therefore always a whole bundle.
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import stat
@@ -16,9 +18,19 @@ from pathlib import Path
 
 from runbook.archive.chain import head
 from runbook.archive.manifest import NAME, Manifest, Position
-from runbook.archive.store import INDEX, ArchiveError, Contents, Seal, free_name, manifests
+from runbook.archive.store import (
+    INDEX,
+    ArchiveError,
+    Contents,
+    Only,
+    Seal,
+    all_of_them,
+    free_name,
+    manifests,
+)
 
 _LOCK = ".lock"
+_NOTE = ".head"
 
 
 class FolderStore:
@@ -48,11 +60,12 @@ class FolderStore:
                     _write(staging / name, data)
                 with self._one_writer():
                     bundle = free_name(stem, lambda name: (self.path / name).exists())
-                    position = Position(bundle=bundle, previous=head(self.bundles()))
-                    _write(staging / NAME, seal(position))
+                    manifest = seal(Position(bundle=bundle, previous=self._head()))
+                    _write(staging / NAME, manifest)
                     staging.chmod(0o755)
                     _sync(staging)
                     staging.rename(self.path / bundle)
+                    self._note(bundle, manifest)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
                 raise
@@ -61,18 +74,48 @@ class FolderStore:
                 _sync(self.path)
         return bundle
 
-    def bundles(self) -> dict[str, Manifest]:
-        return manifests(self.contents().manifests)
+    def bundles(self, only: Only = all_of_them) -> dict[str, Manifest]:
+        return manifests(self._manifests(only))
 
     def contents(self) -> Contents:
+        return Contents(manifests=self._manifests(all_of_them))
+
+    def _manifests(self, only: Only) -> dict[str, bytes | None]:
         with _archive_errors():
-            paths = {name: self.path / name / NAME for name in self.folders()}
-            return Contents(
-                manifests={
-                    name: _read(path) if os.path.lexists(path) else None
-                    for name, path in paths.items()
-                }
-            )
+            paths = {name: self.path / name / NAME for name in filter(only, self.folders())}
+            return {
+                name: _read(path) if os.path.lexists(path) else None for name, path in paths.items()
+            }
+
+    def _head(self) -> str | None:
+        """Return the hash of the manifest that was archived last.
+
+        Whoever archived it left a note of it, and of the folders that there were then: as long as
+        they are the same and the manifest is as noted, none of the others has to be read.
+        """
+        names = sorted(self.folders())
+        try:
+            noted = json.loads((self.path / _NOTE).read_bytes())
+            bundle, sha256 = str(noted["bundle"]), str(noted["sha256"])
+            if noted["folders"] == _digest(names) and bundle in names:
+                found = _read(self.path / bundle / NAME)
+                if hashlib.sha256(found).hexdigest() == sha256:
+                    return sha256
+        except (OSError, ValueError, TypeError, KeyError):
+            pass
+        return head(self.bundles())
+
+    def _note(self, bundle: str, manifest: bytes) -> None:
+        """Leave a note for `_head`. It is no part of the archive, and may be lost."""
+        with suppress(OSError):
+            note = {
+                "bundle": bundle,
+                "sha256": hashlib.sha256(manifest).hexdigest(),
+                "folders": _digest(sorted(self.folders())),
+            }
+            part = self.path / f"{_NOTE}.partial"
+            part.write_text(json.dumps(note), "utf-8")
+            part.replace(self.path / _NOTE)
 
     def folders(self) -> Iterable[str]:
         with _archive_errors():
@@ -116,6 +159,11 @@ def _archive_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise ArchiveError(error.strerror or type(error).__name__) from error
+
+
+def _digest(names: Iterable[str]) -> str:
+    """Return what tells one list of names from another."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:

@@ -24,7 +24,9 @@ from runbook.archive.store import (
     ArchiveError,
     Claim,
     Contents,
+    Only,
     Seal,
+    all_of_them,
     free_name,
     manifests,
 )
@@ -111,9 +113,9 @@ class ObjectStore:
             for number, path in paths.items()
         ]
 
-    def bundles(self) -> dict[str, Manifest]:
+    def bundles(self, only: Only = all_of_them) -> dict[str, Manifest]:
         with _archive_errors():
-            return manifests(self._manifests(self.folders()))
+            return manifests(self._manifests(filter(only, self.folders())))
 
     def contents(self) -> Contents:
         with _archive_errors():

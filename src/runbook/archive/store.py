@@ -13,6 +13,15 @@ Seal = Callable[[Position], bytes]
 INDEX = "index.html"
 
 
+Only = Callable[[str], bool]
+"""Whether a bundle of that name is wanted."""
+
+
+def all_of_them(name: str) -> bool:
+    """Return that every bundle is wanted."""
+    return bool(name)
+
+
 class ArchiveError(Exception):
     """The archive could not be written or read; `reason` says why in a few words."""
 
@@ -70,8 +79,9 @@ class Store(Protocol):
         publish at once, each manifest follows another one.
         """
 
-    def bundles(self) -> Mapping[str, Manifest]:
-        """Return the manifest of every bundle, by its name; what is none of ours is left alone."""
+    def bundles(self, only: Only = all_of_them) -> Mapping[str, Manifest]:
+        """Return the manifest of every bundle whose name is wanted, by its name; what is none of
+        ours is left alone."""
 
     def contents(self) -> Contents:
         """Return all that a verification compares, but for the bundles' files."""

@@ -9,7 +9,7 @@ from runbook.cli.options import report_options
 
 
 @click.command()
-@click.argument("fleet", metavar="FLEET.toml")
+@click.argument("fleet", default="FLEET.toml", metavar="[FLEET]")
 @report_options
 @click.option(
     "--approved-plan",
@@ -51,7 +51,10 @@ from runbook.cli.options import report_options
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def fleet(**options: Any) -> None:
-    """Migrate many databases, or schemas of one, in waves and with one report."""
+    """Migrate many databases, or schemas of one, in waves and with one report.
+
+    FLEET is a file that says which, and in which waves; FLEET.toml by default.
+    """
     as_json = options.pop("as_json")
     options.pop("debug")
     archived = run_step("fleet", options, as_json=as_json)

@@ -1,0 +1,1 @@
+"""The DAG of the documentation, run by the real Airflow."""
