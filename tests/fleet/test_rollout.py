@@ -110,6 +110,9 @@ def test_a_target_that_differs_is_set_apart_and_can_be_approved(five: Tenants) -
     apart = five.fleet_manifest()["fleet"]["targets"][3]
     assert apart["outcome"] == "left" and "own_idx" in apart["message"]
     _, _, plan = apart["remedy"].rpartition(" ")
+    code, said = five.run("--resume")
+    assert code == 6, said
+    assert five.applied() == [1, 1, 1, 0, 1]
     code, said = five.run("--resume", "--approved-plan", plan)
     # The index is none of the models': the run itself is told so by its last check.
     assert five.applied() == [1, 1, 1, 1, 1], said

@@ -1,6 +1,7 @@
 """05_fleet: one migration of many databases, in waves, with one report."""
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -91,7 +92,7 @@ class Fleet(Notebook[FleetParameters]):
                 self.show(html.line("A plan is named: each run refuses any other by itself."))
                 return
             left = [one for one in self._targets if one.name not in self._before]
-            self._survey = surveyed(self._ask(left))
+            self._survey = surveyed(self._ask(left), self._rolled_out_before())
             main = self._survey.main
             if main:
                 self.record.plan = PlanRecord(sha256=main.sha256, mode=main.mode, approved=None)
@@ -199,8 +200,7 @@ class Fleet(Notebook[FleetParameters]):
         approved, apart = self.parameters.approved_plan.strip().lower(), set[str]()
         applied = set[str]()
         if self._survey:
-            main = self._survey.main
-            approved = main.sha256 if main else ""
+            approved = self._survey.wanted
             apart = {name for plan in self._survey.apart for name in plan.targets}
             apart |= self._survey.blocked.keys()
             applied = set(self._survey.applied)
@@ -263,12 +263,18 @@ class Fleet(Notebook[FleetParameters]):
         return f"Not begun. {self._course.stopped}".strip(), how_to_resume(self.step)
 
     def _why_apart(self, name: str) -> str:
-        """Return in a sentence why a target does not have the plan of most."""
+        """Return in a sentence why a target is not migrated with the others."""
         assert self._survey is not None
         apart = self._survey.apart_from_main(name)
         if apart is None:
             return self._survey.blocked[name]
-        return f"Its plan is not that of most targets: {'; '.join(apart.differences[:3])}."
+        what = "; ".join(apart.differences[:3]) or f"it has the hash {apart.sha256}"
+        return f"Its plan is not the one that is rolled out: {what}."
+
+    def _rolled_out_before(self) -> str:
+        """Return the plan that an earlier course rolled out; empty where there was none."""
+        named = Counter(one.approved for one in self._before.values() if one.approved)
+        return named.most_common(1)[0][0] if named else ""
 
     def _results(self) -> list[Result]:
         """Return what became of the targets, in their order."""

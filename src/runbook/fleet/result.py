@@ -28,6 +28,8 @@ class Result:
     manifest_sha256: str = ""
     run_id: str = ""
     plan_sha256: str = ""
+    approved: str = ""
+    """The plan that it was to have, in the spec's own schema; empty where none was named."""
     rows_before: int | None = None
     rows_after: int | None = None
     predicted: Mapping[str, int] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Result:
             manifest_sha256=manifest_sha256,
             run_id=content["run_id"],
             plan_sha256=(content["plan"] or {}).get("sha256", ""),
+            approved=(content["plan"] or {}).get("approved") or "",
             rows_before=before.get("total"),
             rows_after=after.get("total"),
             predicted=counts["predicted"] or {},

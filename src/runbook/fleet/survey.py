@@ -20,7 +20,7 @@ class Alike:
     """As estimated, of the target where it is longest."""
     content: Mapping[str, Any]
     differences: tuple[str, ...] = ()
-    """In what it is not the plan of most targets."""
+    """In what it is not the plan that is rolled out, where a target was seen that has that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class Survey:
 
     plans: tuple[Alike, ...]
     """The plan of most targets first."""
+    wanted: str
+    """The hash of the plan that is rolled out."""
     applied: tuple[str, ...]
     """Targets that are migrated already."""
     blocked: Mapping[str, str]
@@ -36,29 +38,32 @@ class Survey:
 
     @property
     def main(self) -> Alike | None:
-        """The plan of most targets."""
-        return self.plans[0] if self.plans else None
+        """The plan that is rolled out, if a target has it."""
+        return next((plan for plan in self.plans if plan.sha256 == self.wanted), None)
 
     @property
     def apart(self) -> tuple[Alike, ...]:
-        """The plans that are not the plan of most targets."""
-        return self.plans[1:]
+        """The other plans."""
+        return tuple(plan for plan in self.plans if plan.sha256 != self.wanted)
 
     def apart_from_main(self, target: str) -> Alike | None:
-        """Return the plan of a target, if it is not the plan of most."""
+        """Return the plan of a target, if it is another one."""
         return next((plan for plan in self.apart if target in plan.targets), None)
 
 
-def surveyed(found: Sequence[Surveyed]) -> Survey:
-    """Return what the reviews of all targets say together."""
+def surveyed(found: Sequence[Surveyed], wanted: str = "") -> Survey:
+    """Return what the reviews of targets say together. `wanted` is the plan that is rolled out;
+    by itself it is that of most of them."""
     by_plan: dict[str, list[Surveyed]] = {}
     for one in found:
         if one.plan:
             by_plan.setdefault(one.plan, []).append(one)
     groups = sorted(by_plan.values(), key=len, reverse=True)
-    main = groups[0][0].content if groups else {}
+    wanted = wanted or (groups[0][0].plan if groups else "")
+    main = by_plan[wanted][0].content if wanted in by_plan else {}
     return Survey(
         plans=tuple(_alike(group, main) for group in groups),
+        wanted=wanted,
         applied=tuple(one.target for one in found if one.is_applied),
         blocked={one.target: one.blocker for one in found if one.blocker},
     )
@@ -73,5 +78,5 @@ def _alike(group: Sequence[Surveyed], main: Mapping[str, Any]) -> Alike:
         rows=sum(one.rows for one in group),
         longest_lock_ms=max(one.estimated_lock_ms for one in group),
         content=content,
-        differences=plan_differences(main, content) if content is not main else (),
+        differences=plan_differences(main, content) if main and content != main else (),
     )
