@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import bounds, contest, rehearsal, review, scale, table
 from bench.application import ApplicationFailed
 from bench.contest import Contestant, ContestantFailed, Measured
-from bench.database import DISTRIBUTIONS, Databases, temporary_server
+from bench.database import DISTRIBUTIONS, SETTINGS, Databases, temporary_server
 from bench.results import Setup, save
 from bench.way import JOBS, MODES, WRITERS, Way, ways
 from runbook.errors import RunbookError
@@ -22,7 +22,8 @@ def main() -> int:
     """Run the benchmark; return 1 if end states differ or a bound is missed."""
     given = _arguments()
     try:
-        with temporary_server(given.pg) as (databases, programs):
+        settings = SETTINGS | dict(given.server_setting)
+        with temporary_server(given.pg, settings) as (databases, programs):
             version = databases.one("postgres", "SELECT current_setting('server_version')")
             _say(f"PostgreSQL {version} from {programs}")
             setup = Setup(
@@ -30,6 +31,7 @@ def main() -> int:
                 distribution=given.distribution,
                 server_version=version,
                 mode=given.mode,
+                settings=settings,
             )
             chosen = ways(setup.mode, jobs=given.jobs, writers=given.writers)
             if given.rehearse:
@@ -38,7 +40,12 @@ def main() -> int:
                 return review.compare(databases, setup, chosen[0])
             if given.scale:
                 misses = scale.compare(
-                    databases, programs, setup, chosen, say=_say, chart=given.chart
+                    databases,
+                    None if given.alone else programs,
+                    setup,
+                    chosen,
+                    say=_say,
+                    chart=given.chart,
                 )
             else:
                 misses = _contest(databases, programs, setup, chosen)
@@ -93,14 +100,33 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--chart", type=Path, metavar="PATH", help="with --scale: draw it, as .svg or .png"
     )
+    parser.add_argument(
+        "--alone", action="store_true", help="with --scale: without the plan's SQL and the floor"
+    )
+    parser.add_argument(
+        "--server-setting",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the server, which is otherwise as initdb leaves it",
+    )
     given = parser.parse_args()
     if given.rows < scale.LEAST_ROWS:
         parser.error(f"--rows must be {scale.LEAST_ROWS:,} or more")
-    if given.chart and not given.scale:
-        parser.error("--chart draws what --scale measures: give both")
+    if (given.chart or given.alone) and not given.scale:
+        parser.error("--chart and --alone are about what --scale measures: give it, too")
     if (given.rehearse or given.review) and given.mode == "all":
         given.mode = "atomic"
     return given
+
+
+def _setting(given: str) -> tuple[str, str]:
+    """Return name and value of a server's setting."""
+    name, separator, amount = given.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError("give NAME=VALUE")
+    return name, amount
 
 
 def _contest(

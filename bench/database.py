@@ -130,12 +130,14 @@ class Databases:
 
 
 @contextmanager
-def temporary_server(major: int | None) -> Iterator[tuple[Databases, Path]]:
+def temporary_server(
+    major: int | None, settings: Mapping[str, str] = SETTINGS
+) -> Iterator[tuple[Databases, Path]]:
     """Run a server in the temporary folder; yield its databases and the folder of its programs."""
     programs = binaries(major)
     with tempfile.TemporaryDirectory(prefix="runbook-bench-") as folder:
         server = Server(
-            Path(folder) / "server", binaries=programs, settings=SETTINGS, checksums=False
+            Path(folder) / "server", binaries=programs, settings=settings, checksums=False
         )
         try:
             with server.lease():

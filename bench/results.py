@@ -4,7 +4,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class Setup:
     distribution: str
     server_version: str
     mode: str
+    settings: Mapping[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    """The server's, where they are not as initdb leaves them."""
 
 
 def save(setup: Setup, figures: Mapping[str, Any], misses: list[str]) -> None:
@@ -44,7 +46,6 @@ def save(setup: Setup, figures: Mapping[str, Any], misses: list[str]) -> None:
             "cores": os.cpu_count(),
             "load": os.getloadavg(),
         },
-        "settings": dict(SETTINGS),
         "misses": misses,
         **figures,
     }

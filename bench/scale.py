@@ -20,7 +20,7 @@ LEAST_ROWS = TIMES**MEASUREMENTS
 
 def compare(
     databases: Databases,
-    programs: Path,
+    programs: Path | None,
     setup: Setup,
     chosen: Sequence[Way],
     *,
@@ -29,14 +29,16 @@ def compare(
 ) -> list[str]:
     """Measure, and print how each step of the runbook grew; return what grew faster than the rows.
 
-    All contestants have the table for themselves. `chart` is where to draw what they took.
+    All contestants have the table for themselves. Without the `programs` of PostgreSQL the runbook
+    is the only one. `chart` is where to draw what they took.
     """
-    ways = [way for way in chosen if not way.writers]
-    contestants: dict[str, Contestant] = {
-        "the plan's SQL": contest.plan_sql(programs),
-        "the floor": contest.floor(programs),
-        **{f"the runbook, {way},": contest.runbook(way) for way in ways},
-    }
+    contestants: dict[str, Contestant] = {}
+    if programs:
+        contestants["the plan's SQL"] = contest.plan_sql(programs)
+        contestants["the floor"] = contest.floor(programs)
+    for way in chosen:
+        if not way.writers:
+            contestants[f"the runbook, {way},"] = contest.runbook(way)
     found: list[list[Measured]] = [[] for _ in contestants]
     counts = [setup.rows // TIMES**n for n in reversed(range(MEASUREMENTS))]
     for rows in counts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 
@@ -101,8 +101,22 @@ def _cells(notebook: NotebookNode) -> str:
 def _exporter() -> "HTMLExporter":
     """Return what exports; its templates are compiled once."""
     from nbconvert import HTMLExporter
+    from nbconvert.exporters.templateexporter import TemplateExporter
+    from nbconvert.filters.highlight import Highlight2HTML
 
-    return HTMLExporter(
+    class Exporter(HTMLExporter):  # type: ignore[misc]
+        """nbconvert's, without its last step: it parses the page anew, in five sixths of the time,
+        to give images a text that ours have, and a focus to elements that the template lacks."""
+
+        def from_notebook_node(self, nb: NotebookNode, *more: Any) -> tuple[str, Any]:
+            lexer = nb.metadata.get("language_info", {}).get("pygments_lexer", "ipython3")
+            self.register_filter(
+                "highlight_code", Highlight2HTML(pygments_lexer=lexer, parent=self)
+            )
+            found: tuple[str, Any] = TemplateExporter.from_notebook_node(self, nb, *more)
+            return found
+
+    return Exporter(
         template_name="runbook",
         extra_template_basedirs=[str(Path(__file__).with_name("templates"))],
         exclude_input_prompt=True,
