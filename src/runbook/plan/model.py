@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from runbook.vocabulary import Phase, Statement
@@ -75,7 +76,7 @@ class Plan:
         reasons = tuple(content["reasons"])
         return cls(**{**content, **lists, "statements": statements, "reasons": reasons})
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The SHA-256 over every statement and the facts they rest on; not over any count."""
         return sha256_of(asdict(self))
