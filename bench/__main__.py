@@ -22,7 +22,7 @@ def main() -> int:
     """Run the benchmark; return 1 if end states differ or a bound is missed."""
     given = _arguments()
     try:
-        settings = SETTINGS | dict(given.server_setting)
+        settings = {**SETTINGS, **dict(given.server_setting)}
         with temporary_server(given.pg, settings) as (databases, programs):
             version = databases.one("postgres", "SELECT current_setting('server_version')")
             _say(f"PostgreSQL {version} from {programs}")
