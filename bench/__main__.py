@@ -45,7 +45,6 @@ def main() -> int:
                     setup,
                     chosen,
                     say=_say,
-                    chart=given.chart,
                 )
             else:
                 misses = _contest(databases, programs, setup, chosen)
@@ -98,9 +97,6 @@ def _arguments() -> argparse.Namespace:
         help="only measure a review, and compare its estimate with what the migration takes",
     )
     parser.add_argument(
-        "--chart", type=Path, metavar="PATH", help="with --scale: draw it, as .svg or .png"
-    )
-    parser.add_argument(
         "--alone", action="store_true", help="with --scale: without the plan's SQL and the floor"
     )
     parser.add_argument(
@@ -114,8 +110,8 @@ def _arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if given.rows < scale.LEAST_ROWS:
         parser.error(f"--rows must be {scale.LEAST_ROWS:,} or more")
-    if (given.chart or given.alone) and not given.scale:
-        parser.error("--chart and --alone are about what --scale measures: give it, too")
+    if given.alone and not given.scale:
+        parser.error("--alone is about what --scale measures: give it, too")
     if (given.rehearse or given.review) and given.mode == "all":
         given.mode = "atomic"
     return given

