@@ -14,6 +14,7 @@ import pytest
 
 from runbook.cli import main
 from runbook.errors import Outcome
+from runbook.fleet.file import Rollout, Source, read_fleet
 from runbook.parameters import (
     MigrateParameters,
     PlanParameters,
@@ -36,6 +37,7 @@ SPECS = (ROOT / "docs" / "specs.md").read_text()
 ONLINE = (ROOT / "docs" / "online.md").read_text()
 LOCKS = (ROOT / "docs" / "locks.md").read_text()
 REHEARSAL = (ROOT / "docs" / "rehearsal.md").read_text()
+FLEET = (ROOT / "docs" / "fleet.md").read_text()
 ROLLBACK = (ROOT / "docs" / "rollback.md").read_text()
 PAGES = README + "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
 
@@ -235,3 +237,16 @@ SECTIONS = {
     Phase.CONTRACT: "Contract",
     Phase.ROLLBACK: "Contract",
 }
+
+
+def test_the_fleets_file_on_the_page_is_one_and_shows_every_setting_with_its_default(
+    tmp_path: Path,
+) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", FLEET, re.DOTALL)
+    path = tmp_path / "FLEET.toml"
+    path.write_text(block, "utf-8")
+    found = read_fleet(str(path))
+    assert found.rollout == Rollout()
+    assert set(tomllib.loads(block)["rollout"]) == set(Rollout.model_fields)
+    kinds = [{name for name in Source.model_fields if getattr(one, name)} for one in found.targets]
+    assert set.union(*kinds) == set(Source.model_fields)

@@ -94,6 +94,7 @@ class _Page:
     """A host that keeps what is shown as the outputs of the cell that runs."""
 
     archives = True
+    wants_progress = False  # this process is the one that would be told
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
@@ -105,9 +106,6 @@ class _Page:
 
     def show_data(self, data: Mapping[str, Any]) -> None:
         self.outputs.append(new_output("display_data", data=dict(data)))
-
-    def tell_progress(self, data: Mapping[str, Any]) -> None:
-        """Nobody needs to know: this process is the one that would be told."""
 
     def begin_line(self, thing: object) -> "_Line":
         self.show(thing)

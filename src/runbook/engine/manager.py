@@ -47,16 +47,17 @@ class Manager(NotebookExecutionManager):  # type: ignore[misc]
         super().cell_complete(cell, cell_index=cell_index, **kwargs)
 
     def save(self, **kwargs: Any) -> None:
-        """Scrub the notebook in memory, then save it.
+        """Scrub the notebook in memory, then save it, where it is to be saved.
 
         A place that cannot be written ends no migration midway: it is told once, and papermill
         fails at its own last save if it is still so.
         """
         self.nb = kwargs.get("nb", self.nb)
+        if not self.output_path:
+            return
         self._scrubber.into(self.nb)
         try:
-            if self.output_path:
-                write_ipynb(self.nb, self.output_path)
+            write_ipynb(self.nb, self.output_path)
         except OSError as error:
             if not self._complained:
                 _log.warning("The output notebook cannot be written: %s", error)
@@ -73,4 +74,5 @@ class Manager(NotebookExecutionManager):  # type: ignore[misc]
         if all(cell.metadata.papermill["status"] == self.COMPLETED for cell in self.nb.cells):
             self.complete_pbar()
         self.cleanup_pbar()
+        self._scrubber.into(self.nb)
         self.save()

@@ -91,8 +91,9 @@ class Notebook(Generic[P]):
 
     def tell_progress(self) -> None:
         """Tell the engine how far the run is; it keeps the last word of a kernel that is killed."""
-        told = {"stage": self.stage, "record": self.record.model_dump(mode="json")}
-        self._host.tell_progress({PROGRESS: self._scrubber.tree(told)})
+        if self._host.wants_progress:
+            told = {"stage": self.stage, "record": self.record.model_dump(mode="json")}
+            self._host.show_data({PROGRESS: self._scrubber.tree(told)})
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -37,8 +37,9 @@ class Host(Protocol):
     def show_data(self, data: Mapping[str, Any]) -> None:
         """Show data, by MIME type, as it is."""
 
-    def tell_progress(self, data: Mapping[str, Any]) -> None:
-        """Tell how far the run is, to who would archive it if this process were killed."""
+    @property
+    def wants_progress(self) -> bool:
+        """Whether somebody must know how far the run is, should this process be killed."""
 
     def begin_line(self, thing: object) -> Line:
         """Show something that will change."""
@@ -65,9 +66,9 @@ class Kernel:
 
         display(dict(data), raw=True)
 
-    def tell_progress(self, data: Mapping[str, Any]) -> None:
-        if self.archives:
-            self.show_data(data)
+    @property
+    def wants_progress(self) -> bool:
+        return self.archives
 
     def begin_line(self, thing: object) -> Line:
         from IPython.display import display

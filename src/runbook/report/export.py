@@ -37,8 +37,9 @@ class Section:
     title: "Markup"
 
 
+@cache
 def load() -> None:
-    """Load what making a page needs: most of a second, to be spent while a kernel works.
+    """Load what making a page needs, once: most of a second, to be spent while a kernel works.
 
     Libraries, templates, lexers and tables are made where they are first asked for, so a notebook
     with a cell of each kind is exported.
