@@ -1,5 +1,6 @@
 """05_fleet: one migration of many databases, in waves, with one report."""
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -7,20 +8,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from runbook.errors import (
-    BlockedError,
-    ChecksFailed,
-    Outcome,
-    RefusedError,
-    RolledBack,
-    RunbookError,
-    Stopped,
-)
+from runbook.errors import BlockedError, Outcome
 from runbook.fleet import page
 from runbook.fleet.cluster import Client, each, workers
+from runbook.fleet.ending import failed, require_plans, reviewed
 from runbook.fleet.file import FleetFile, read_fleet
 from runbook.fleet.left import resumed
-from runbook.fleet.result import LEFT, Result
+from runbook.fleet.result import Result
 from runbook.fleet.rollout import Course, Rolling, waves
 from runbook.fleet.survey import Survey, surveyed
 from runbook.fleet.targets import Target, find_targets
@@ -31,6 +25,9 @@ from runbook.plan import Options
 from runbook.record import Count, CountAfter, Counts, PlanRecord, Stage, how_to_resume
 from runbook.report import html
 from runbook.spec import Spec, load_spec
+
+NOTE_S = 5.0
+"""How often what became of all targets is told while more of them are at work."""
 
 
 class Fleet(Notebook[FleetParameters]):
@@ -48,6 +45,7 @@ class Fleet(Notebook[FleetParameters]):
         self._before: dict[str, Result] = {}
         self._open = ExitStack()
         self._client: Client | None = None
+        self._noted_at = 0.0
         self.fleet_id = uuid.uuid4().hex
         super().__init__(namespace)
 
@@ -147,19 +145,19 @@ class Fleet(Notebook[FleetParameters]):
         """Publish the result."""
         with self._timed("conclude"):
             if self.parameters.review_only:
-                self._conclude_review()
+                assert self._survey is not None
+                require_plans(self._survey, len(self._targets))
+                self.finish(Outcome.SUCCEEDED, *reviewed(self._survey))
                 return
-            failure = self._failure()
+            results = self._results()
+            failure = failed(results, self._course.stopped, how_to_resume(self.step))
             if failure:
                 raise failure
-            counts, total = self.record.counts, len(self._targets)
-            rows = counts.after.total if counts.after else 0
-            already = all(
-                one.outcome == Outcome.ALREADY_APPLIED for one in self._course.results.values()
-            )
+            already = all(one.outcome == Outcome.ALREADY_APPLIED for one in results)
+            rows = self.record.counts.after.total if self.record.counts.after else 0
             self.finish(
                 Outcome.ALREADY_APPLIED if already else Outcome.SUCCEEDED,
-                f"{self.spec.heading} is applied to all {total:,} targets of the fleet "
+                f"{self.spec.heading} is applied to all {len(results):,} targets of the fleet "
                 f"{self.fleet.name}: {rows:,} rows in them, every check passed.",
             )
 
@@ -238,9 +236,12 @@ class Fleet(Notebook[FleetParameters]):
         )
 
     def _tell_rollout(self, text: str, share: float) -> None:
+        """Tell a person how far it is, and now and then whoever archives it if this is killed."""
         self.tell(text, share)
-        self._note()
-        self.tell_progress()
+        if time.monotonic() - self._noted_at >= NOTE_S:
+            self._noted_at = time.monotonic()
+            self._note()
+            self.tell_progress()
 
     def _leave(self) -> None:
         """Note why each target that was not tried was not."""
@@ -309,49 +310,6 @@ class Fleet(Notebook[FleetParameters]):
         locks = [one.locked_ms for one in results if one.locked_ms is not None]
         self.record.locked_ms = max(locks, default=None)
         self.record.checks = page.checks(results, len(self._targets)) if results else []
-
-    def _conclude_review(self) -> None:
-        survey = self._survey
-        assert survey is not None
-        if survey.blocked:
-            name, why = next(iter(survey.blocked.items()))
-            raise BlockedError(
-                f"{len(survey.blocked):,} of {len(self._targets):,} targets cannot be migrated as "
-                f"they are; {name}: {why}",
-                "Nothing was changed. The report names the others.",
-            )
-        parts = []
-        if survey.main:
-            parts.append(f"{len(survey.main.targets):,} targets have plan {survey.main.sha256}")
-        if survey.apart:
-            parts.append(f"{sum(len(plan.targets) for plan in survey.apart):,} have another")
-        if survey.applied:
-            parts.append(f"{len(survey.applied):,} are migrated already")
-        remedy = "Approve the plan by: --approved-plan HASH" if survey.main else ""
-        self.finish(Outcome.SUCCEEDED, f"{', '.join(parts)}.", remedy)
-
-    def _failure(self) -> RunbookError | None:
-        """Return how the fleet ended, unless every target is done."""
-        results = self._results()
-        open_ = [one for one in results if not one.is_done]
-        if not open_:
-            return None
-        done, total = len(results) - len(open_), len(results)
-        tried = [one for one in open_ if one.outcome != LEFT]
-        why = self._course.stopped or next(iter([*tried, *open_])).message
-        said = f"{done:,} of {total:,} targets are migrated, {len(open_):,} are left. {why}"
-        how = how_to_resume(self.step)
-        if any(one.exit_code == Outcome.CHECK_FAILED.exit_code for one in open_):
-            return ChecksFailed(said, f"Look at that target's report first. {how}")
-        changed = done or any(
-            one.exit_code not in (Outcome.REFUSED.exit_code, Outcome.ROLLED_BACK.exit_code)
-            for one in tried
-        )
-        if changed:
-            return Stopped(said, how)
-        if any(one.outcome == Outcome.ROLLED_BACK for one in tried):
-            return RolledBack(said, "Every target is as it was.")
-        return RefusedError(said, "Nothing was changed.")
 
 
 def _sum(counts: Any) -> dict[str, int]:
