@@ -27,7 +27,8 @@ def failed(results: Sequence[Result], stopped: str, how_to_resume: str) -> Runbo
         return None
     done, tried = len(results) - len(open_), [one for one in open_ if one.outcome != LEFT]
     why = stopped or next(iter([*tried, *open_])).message
-    said = f"{done:,} of {len(results):,} targets are migrated, {len(open_):,} are left. {why}"
+    left = f"{len(open_):,} {'is' if len(open_) == 1 else 'are'} left"
+    said = f"{done:,} of {len(results):,} targets are migrated, {left}. {why}"
     if any(one.exit_code == Outcome.CHECK_FAILED.exit_code for one in open_):
         return ChecksFailed(said, f"Look at that target's report first. {how_to_resume}")
     if done or any(one.exit_code not in _UNCHANGED for one in tried):

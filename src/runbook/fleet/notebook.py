@@ -73,8 +73,8 @@ class Fleet(Notebook[FleetParameters]):
                     {
                         "Fleet": f"{self.fleet.name}, {self.spec.heading}",
                         "Course": self.fleet_id,
-                        "Targets": f"{len(self._targets):,}",
-                        "Done before": f"{len(self._before):,}" if self.parameters.resume else "",
+                        "Targets": f"{len(self._targets):,}"
+                        + (f", {len(self._before):,} done before" if self._before else ""),
                     }
                 ),
                 page.waves(self._waves),
@@ -95,7 +95,7 @@ class Fleet(Notebook[FleetParameters]):
             if main:
                 self.record.plan = PlanRecord(sha256=main.sha256, mode=main.mode, approved=None)
                 self.record.plan_sql = main.content["sql"]
-            self.show(page.plans(self._survey), *page.blocked(self._survey))
+            self.show(*page.plans(self._survey), *page.blocked(self._survey))
 
     def roll_out(self) -> None:
         """Migrate the targets, wave by wave."""

@@ -14,6 +14,9 @@ from runbook.report import html
 _SHOWN = 10
 """How many of many are named."""
 
+_HASH = 12
+"""How much of a hash tells two plans apart at a glance."""
+
 
 def waves(found: Sequence[Sequence[Target]]) -> html.Fragment:
     """Return the waves with their targets."""
@@ -24,11 +27,12 @@ def waves(found: Sequence[Sequence[Target]]) -> html.Fragment:
     return html.table(["wave", "targets", "which"], rows)
 
 
-def plans(survey: Survey) -> html.Fragment:
-    """Return the plans, that of most targets first, each with what is other in it."""
+def plans(survey: Survey) -> Iterator[html.Fragment]:
+    """Yield the plans, that of most targets first, each with what is other in it, and their hashes
+    in full."""
     rows: list[tuple[object, ...]] = [
         (
-            plan.sha256,
+            f"{plan.sha256[:_HASH]}…",
             plan.mode,
             len(plan.targets),
             plan.rows,
@@ -42,7 +46,9 @@ def plans(survey: Survey) -> html.Fragment:
         named = _some(survey.applied)
         rows.append(("migrated already", "", len(survey.applied), None, "", named, ""))
     head = ["plan", "mode", "targets", "rows", "longest lock, estimated", "which", "differs in"]
-    return html.table(head, rows)
+    yield html.table(head, rows)
+    if survey.plans:
+        yield html.facts({f"Plan {one.sha256[:_HASH]}…": one.sha256 for one in survey.plans})
 
 
 def blocked(survey: Survey) -> Iterator[html.Fragment]:

@@ -1,6 +1,7 @@
 """Where two plans differ, in words: the facts that they rest on, and the statements themselves."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -20,7 +21,7 @@ def plan_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tup
             [
                 *_whole_differences(before, after),
                 *(what for what, _ in fact_differences(before["facts"], after["facts"])),
-                *(f"now: {why}" for why in after["reasons"] if why not in before["reasons"]),
+                *_reason_differences(before["reasons"], after["reasons"]),
                 *_statement_differences(before["statements"], after["statements"]),
             ]
         )
@@ -32,6 +33,16 @@ def _whole_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> I
         if before[name] != after[name]:
             told = "" if said.endswith("one") else f" was {before[name]} and is {after[name]}"
             yield f"{said}{told}"
+
+
+_FIGURES = re.compile(r"\d[\d,.]*( (ms|s|min|h)\b)?")
+
+
+def _reason_differences(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """Yield the reasons that are new; other figures in the same one are not: no plan rests on how
+    many rows there are, but on what follows from that."""
+    known = {_FIGURES.sub("", why) for why in before}
+    yield from (f"now: {why}" for why in after if _FIGURES.sub("", why) not in known)
 
 
 def _statement_differences(
