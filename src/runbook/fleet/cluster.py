@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from runbook.database import CONNECT_TIMEOUT_S
 from runbook.errors import UsageError
 
 Client = Any
@@ -32,7 +33,7 @@ def workers(scheduler: str, count: int, threads: int) -> Iterator[Client]:
     connected: Any = Connected
     if scheduler:
         try:
-            client = connected(scheduler, set_as_default=False)
+            client = connected(scheduler, set_as_default=False, timeout=CONNECT_TIMEOUT_S)
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"No Dask scheduler answers at {scheduler}: {type(error).__name__}.",
