@@ -149,7 +149,9 @@ def test_every_phase_of_the_online_mode_is_documented_in_order() -> None:
 
 
 def test_what_an_online_run_says_when_it_stops_is_what_the_page_says() -> None:
-    sources = "".join(file.read_text() for file in (ROOT / "src/runbook/run").rglob("*.py"))
+    package = ROOT / "src" / "runbook"
+    files = [package / "errors.py", *(package / "run").rglob("*.py")]
+    sources = "".join(file.read_text() for file in files)
     said = re.sub(r'"\s*\n\s*f?"', "", sources).lower()
     told = re.findall(r"^\| (.*?) \|", ONLINE.split("Why it stops")[1].split("\n## ")[0], re.M)[1:]
     assert len(told) > 5
@@ -192,7 +194,13 @@ def test_every_make_target_and_variable_that_a_page_names_exists() -> None:
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=str)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        assert link.startswith("https://") or (page.parent / link).exists(), link
+        if not link.startswith("https://"):
+            place, _, anchor = link.partition("#")
+            assert (page.parent / place).exists(), link
+            if anchor:
+                text = (page.parent / place).read_text()
+                headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+                assert anchor in {one.lower().replace(" ", "-") for one in headings}, link
 
 
 def test_the_example_spec_runs(empty_newest: Database) -> None:

@@ -65,8 +65,9 @@ class Tenants:
         )
 
     def run(self, *options: str) -> tuple[int, str]:
-        """Run the command to its end; return its exit code and what it said."""
-        process = self.start(*options)
+        """Run the command to its end, by one worker unless options say otherwise; return its exit
+        code and what it said."""
+        process = self.start(*(() if "--workers" in options else ("--workers", "1")), *options)
         try:
             said, _ = process.communicate(timeout=240)
         finally:
