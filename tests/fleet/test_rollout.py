@@ -156,6 +156,28 @@ def test_a_target_that_is_locked_is_tried_again(five: Tenants) -> None:
 
 
 @pytest.fixture
+def two(newest: Cluster, tmp_path: Path) -> Iterator[Tenants]:
+    yield from tenants(newest, tmp_path, 2)
+
+
+def test_what_was_taken_back_since_is_migrated_again(two: Tenants) -> None:
+    two.write(QUICK)
+    code, said = two.run()
+    assert code == 0, said
+    taken_back = two.databases[1]
+    command = [sys.executable, "-m", "runbook", "rollback", "--database-url", taken_back.url]
+    subprocess.run(command, cwd=two.folder, env=environment(), capture_output=True, check=True)
+    assert taken_back.value("SELECT to_regclass('llama_logs') IS NULL")
+    code, said = two.run("--resume")
+    assert code == 0, said
+    assert taken_back.value("SELECT count(*) FROM llama_logs") == ROWS
+    targets = two.fleet_manifest()["fleet"]["targets"]
+    assert [one["outcome"] for one in targets] == ["succeeded"] * 2
+    migrated = [one for one in bundles(two.folder) if one.name.split("-")[2] == "migrate"]
+    assert targets[1]["bundle"] == migrated[-1].name
+
+
+@pytest.fixture
 def gated(five: Tenants) -> Tenants:
     """Five databases, all but the canary held at the migration's UPDATE."""
     for one in five.databases:

@@ -18,7 +18,7 @@ from runbook.fleet.result import Result
 from runbook.fleet.rollout import Course, Rolling, waves
 from runbook.fleet.survey import Survey, surveyed
 from runbook.fleet.targets import Target, find_targets
-from runbook.fleet.worker import Surveyed, Task, survey
+from runbook.fleet.worker import Surveyed, Task, is_applied, survey
 from runbook.notebook.base import Notebook
 from runbook.parameters import FleetParameters
 from runbook.plan import Options
@@ -86,6 +86,7 @@ class Fleet(Notebook[FleetParameters]):
         Left out where a plan is named: each run then refuses any other by itself.
         """
         with self._timed("survey"):
+            self._ask_those_before()
             if self.parameters.approved_plan and not self.parameters.review_only:
                 self.show(html.line("A plan is named: each run refuses any other by itself."))
                 return
@@ -162,6 +163,21 @@ class Fleet(Notebook[FleetParameters]):
             )
 
     # -- their parts ---------------------------------------------------------------------------
+
+    def _ask_those_before(self) -> None:
+        """Ask the targets that an earlier course migrated whether they still are: what the archive
+        proves, somebody may have taken back since."""
+        done = [one for one in self._targets if one.name in self._before]
+        if not done:
+            return
+        asked = each(self.client, is_applied, done, self.fleet.ledger_schema, key="applied")
+        changed = [target.name for target, answer in asked if answer is not True]
+        for name in changed:
+            del self._before[name]
+        if changed:
+            some = ", ".join(sorted(changed)[:10])
+            told = f"{len(changed):,} of those that were done are not migrated any more: {some}."
+            self.show(html.line(told))
 
     def _ask(self, targets: list[Target]) -> list[Surveyed]:
         """Return the reviews of targets, in their order."""

@@ -16,6 +16,7 @@ import psycopg
 
 from runbook.archive.destination import Destination, prepare
 from runbook.catalog import read_catalog
+from runbook.catalog.ledger import read_applied
 from runbook.database import connect, resolve
 from runbook.errors import RunbookError
 from runbook.fleet.result import Result
@@ -146,6 +147,15 @@ class Surveyed:
         """The plan as data, as it would be in the spec's own schema, and under `sql` as SQL."""
         found: dict[str, Any] = json.loads(zlib.decompress(self.packed))
         return found
+
+
+def is_applied(target: Target, ledger_schema: str) -> bool:
+    """Return whether the target's own ledger says that it is migrated, and its table is there.
+
+    Raises `RunbookError` where it cannot be asked.
+    """
+    with connect(resolve(target.database_url), application="runbook fleet") as connection:
+        return read_applied(connection, ledger_schema, load_spec(target.spec)) is not None
 
 
 def survey(target: Target, ledger_schema: str, options: Options) -> Surveyed:
