@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from runbook.cli.execute import run_step
-from runbook.cli.options import report_options
+from runbook.cli.options import output_options, report_options
 
 
 @click.command()
@@ -43,13 +43,7 @@ from runbook.cli.options import report_options
     metavar="URL",
     help="Use the workers of this Dask scheduler (tcp://…) instead.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="One JSON object on standard output, the rest on standard error.",
-)
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@output_options
 def fleet(**options: Any) -> None:
     """Migrate many databases, or schemas of one, in waves and with one report.
 

@@ -10,18 +10,7 @@ from runbook.errors import UsageError
 
 Command = Callable[..., Any]
 
-_TARGET = (
-    click.option(
-        "--database-url",
-        metavar="URL",
-        help="postgresql://…, env:NAME or embedded:NAME. Default: the variable DATABASE_URL.",
-    ),
-    click.option(
-        "--spec", default="llamalog", show_default=True, help="A shipped spec, or a .toml file."
-    ),
-    click.option(
-        "--ledger-schema", default="runbook", show_default=True, help="Schema of the ledger."
-    ),
+_OUTPUT = (
     click.option(
         "--json",
         "as_json",
@@ -29,6 +18,25 @@ _TARGET = (
         help="One JSON object on standard output, the rest on standard error.",
     ),
     click.option("--debug", is_flag=True, help="Show tracebacks."),
+)
+
+_TARGET = (
+    click.option(
+        "--database-url",
+        metavar="URL",
+        help="postgresql://…, env:NAME[/DATABASE] or embedded:NAME[/DATABASE]. Default: the "
+        "variable DATABASE_URL.",
+    ),
+    click.option(
+        "--spec",
+        default="llamalog",
+        show_default=True,
+        help="A shipped spec, or a .toml file; with @SCHEMA behind it for the table there.",
+    ),
+    click.option(
+        "--ledger-schema", default="runbook", show_default=True, help="Schema of the ledger."
+    ),
+    *_OUTPUT,
 )
 
 _REPORTS = click.option(
@@ -179,6 +187,7 @@ def _with(options: tuple[Callable[[Command], Command], ...]) -> Callable[[Comman
     return decorate
 
 
+output_options = _with(_OUTPUT)
 target_options = _with(_TARGET)
 report_options = _with(_REPORT)
 archive_options = _with(_ARCHIVE)
