@@ -1,6 +1,7 @@
 """Fixtures: real PostgreSQL servers of every supported version, and databases on them."""
 
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -204,3 +205,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """A command that a test calls in this process may leave signals ignored, as it ends."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)

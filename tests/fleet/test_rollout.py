@@ -208,7 +208,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_targets_run_again(gated: Te
     assert all(one["exit_code"] == 0 for one in gated.fleet_manifest()["fleet"]["targets"])
 
 
-@pytest.mark.parametrize("whom", ["kernel", "everything"])
+@pytest.mark.parametrize("whom", ["kernel", pytest.param("everything", marks=pytest.mark.soak)])
 def test_a_fleet_that_is_killed_is_resumed(gated: Tenants, whom: str) -> None:
     process = gated.start("--concurrency", "2", "--workers", "2")
     eventually(lambda: at_gate(gated) == 2)
@@ -247,6 +247,7 @@ def test_an_interrupt_waits_for_what_is_under_way_and_leaves_the_rest(gated: Ten
     assert gated.applied() == [1] * 5
 
 
+@pytest.mark.soak
 def test_no_secret_of_a_target_is_written(five: Tenants) -> None:
     five.write(QUICK)
     url = five.databases[0].url.replace("://postgres@", "://postgres:kept-from-all@")

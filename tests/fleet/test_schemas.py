@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import Database
 from tests.notebook.papermilling import bundles, environment, manifest
 
@@ -131,6 +133,7 @@ def test_one_tenant_is_verified_and_taken_back_by_its_schema(
     assert sample_newest.value("SELECT count(*) FROM tenant_a.enrichment_logs") == 4052
 
 
+@pytest.mark.soak
 def test_schemas_whose_names_need_quotes_are_found_and_migrated(
     empty_newest: Database, tmp_path: Path
 ) -> None:

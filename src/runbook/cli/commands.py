@@ -279,7 +279,7 @@ def _demo_step(command: click.Command, given: dict[str, Any]) -> "Record":
     """Run a step of the demo with its command's defaults; end where it did not succeed."""
     defaults = command.make_context(str(command.name), []).params
     parameters = {name: defaults[name] for name in defaults if name not in ("as_json", "debug")}
-    record = run_step(str(command.name), parameters | given).record
+    record = run_step(str(command.name), parameters | given, is_last=False).record
     click.echo()
     if record.exit_code:
         click.get_current_context().exit(record.exit_code)

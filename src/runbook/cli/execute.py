@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 14
 
 
-def run_step(step: str, parameters: dict[str, Any], *, as_json: bool = False) -> "Archived":
+def run_step(
+    step: str, parameters: dict[str, Any], *, as_json: bool = False, is_last: bool = True
+) -> "Archived":
     """Run a step's notebook, tell how it ended, and return what came of it.
+
+    Once it is archived no signal changes the exit code any more, unless another step follows.
 
     What is wrong before a kernel is needed (spec, URL, connection) is raised at once.
     """
     destination = _check_first(parameters)
-    archived = _execute(step, parameters, destination)
+    archived = _execute(step, parameters, destination, is_last=is_last)
     if as_json:
         click.echo(json.dumps(_as_json(archived), ensure_ascii=False))
     tell(archived, error=as_json)
@@ -62,7 +66,9 @@ def _check_first(parameters: dict[str, Any]) -> "Destination":
     return destination
 
 
-def _execute(step: str, parameters: dict[str, Any], destination: "Destination") -> "Archived":
+def _execute(
+    step: str, parameters: dict[str, Any], destination: "Destination", *, is_last: bool
+) -> "Archived":
     """Execute the notebook by the runbook's engine."""
     import logging
     import warnings
@@ -76,8 +82,15 @@ def _execute(step: str, parameters: dict[str, Any], destination: "Destination") 
         import papermill
 
         from runbook.engine.notebooks import notebook_path
+        from runbook.engine.signals import ignore
 
     found: list[Archived] = []
+
+    def note(archived: "Archived") -> None:
+        found.append(archived)
+        if is_last:
+            ignore()
+
     try:
         papermill.execute_notebook(
             notebook_path(step),
@@ -86,7 +99,7 @@ def _execute(step: str, parameters: dict[str, Any], destination: "Destination") 
             engine_name="runbook",
             kernel_name="python3",
             progress_bar=_bar(step) if sys.stderr.isatty() else False,
-            report=found.append,
+            report=note,
             destination=destination,
         )
     except RunbookError:

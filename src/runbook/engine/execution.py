@@ -83,7 +83,7 @@ def execute(
                 manager.notebook_complete()
                 loading.join()
                 archived = archive_run(nb, record, destination, manager.profile)
-        (report or tell)(archived)
+            (report or tell)(archived)
         if archived.exit_code:
             raise _failure(nb, archived)
     return nb

@@ -31,4 +31,14 @@ def heeding(notice: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         for number, before in former.items():
-            signal.signal(number, before)
+            if signal.getsignal(number) is handler:
+                signal.signal(number, before)
+
+
+def ignore() -> None:
+    """Ignore those signals from now on: all is done, and the exit code shall say how it ended."""
+    if threading.current_thread() is threading.main_thread():
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, signal.SIG_IGN)
