@@ -44,7 +44,7 @@ def shape(reports: Path, archived: Archived) -> Any:
         (
             cell["id"],
             cell["cell_type"],
-            "parameters" in "".join(cell["source"]) or cell["source"],
+            cell["source"],
             cell.get("execution_count"),
             [
                 (output["output_type"], sorted(output.get("data", {})))

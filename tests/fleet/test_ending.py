@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 from runbook.errors import Outcome
 from runbook.fleet.ending import failed
 from runbook.fleet.result import LEFT, Result
+from runbook.fleet.rollout import Course
 from runbook.fleet.survey import surveyed
 from runbook.fleet.worker import Surveyed
 from runbook.plan.model import canonical
 
 OUTCOMES = [*Outcome, LEFT]
+DONE = {"succeeded", "already-applied"}
 
 
 def result(number: int, outcome: str) -> Result:
@@ -26,8 +29,7 @@ def result(number: int, outcome: str) -> Result:
 def test_the_exit_code_says_what_was_changed(outcomes: list[str]) -> None:
     results = [result(n, outcome) for n, outcome in enumerate(outcomes)]
     failure = failed(results, "", "Resume it.")
-    done = {"succeeded", "already-applied"}
-    open_ = [one for one in outcomes if one not in done]
+    open_ = [one for one in outcomes if one not in DONE]
     if not open_:
         assert failure is None
         return
@@ -42,6 +44,16 @@ def test_the_exit_code_says_what_was_changed(outcomes: list[str]) -> None:
         assert failure.exit_code == 5
     else:
         assert failure.exit_code == 3
+
+
+@given(st.sampled_from([one for one in OUTCOMES if one not in DONE]), st.integers(1, 9))
+def test_a_canary_that_fails_stops_it_whatever_may_fail_later(outcome: str, most: int) -> None:
+    course = Course()
+    course.note(result(0, outcome), most)
+    assert "t0" in course.stopped
+    later = Course()
+    later.note(replace(result(0, outcome), wave=2), most)
+    assert bool(later.stopped) == (outcome == "check-failed")
 
 
 def of_plan(number: int, plan: str) -> Surveyed:

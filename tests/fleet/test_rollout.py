@@ -177,6 +177,17 @@ def test_what_was_taken_back_since_is_migrated_again(two: Tenants) -> None:
     assert targets[1]["bundle"] == migrated[-1].name
 
 
+def test_two_fleets_on_the_same_targets_exclude_each_other(two: Tenants) -> None:
+    two.write("[rollout]\nretry_after_s = 0.5\nretries = 20\n")
+    running = [two.start("--workers", "1") for _ in range(2)]
+    said = [one.communicate(timeout=240)[0] for one in running]
+    assert {one.returncode for one in running} <= {0, 3, 6}, said
+    assert max(two.applied()) == 1
+    code, told = two.run()
+    assert code == 0, told
+    assert two.applied() == [1, 1]
+
+
 @pytest.fixture
 def gated(five: Tenants) -> Tenants:
     """Five databases, all but the canary held at the migration's UPDATE."""
@@ -231,6 +242,18 @@ def test_a_fleet_that_is_killed_is_resumed(gated: Tenants, whom: str) -> None:
     assert [one["exit_code"] for one in content["fleet"]["targets"]] == [0] * 5
     # The canary was done; it is reported by the bundle that it had.
     assert len(bundles(gated.folder)) == before + 4 + 1
+
+
+def test_what_an_interrupt_does_not_wait_for_is_not_said_to_be_untouched(gated: Tenants) -> None:
+    process = gated.start("--concurrency", "2", "--workers", "1")
+    eventually(lambda: at_gate(gated) == 2)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 6, said
+    assert gated.applied() == [1, 0, 0, 0, 0]
+    told = [one["message"] for one in gated.fleet_manifest()["fleet"]["targets"][1:]]
+    assert sum("under way" in one for one in told) == 2
+    assert sum("Not begun" in one for one in told) == 2
 
 
 def test_an_interrupt_waits_for_what_is_under_way_and_leaves_the_rest(gated: Tenants) -> None:

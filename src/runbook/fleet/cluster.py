@@ -81,6 +81,11 @@ class Window:
         """Whether another task may be begun."""
         return len(self._under_way) < self._size
 
+    @property
+    def under_way(self) -> list[Any]:
+        """The tasks that were begun and are not done."""
+        return list(self._under_way.values())
+
     def begin(self, function: Callable[..., Any], task: Any, *more: Any, key: str) -> None:
         """Begin a task; `key` is what Dask calls it."""
         future = self._client.submit(function, task, *more, pure=False, key=key)

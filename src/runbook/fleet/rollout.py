@@ -68,6 +68,8 @@ class Course:
             self.stopped = (
                 f"A check failed on {result.target}, in wave {result.wave}: {result.message}"
             )
+        elif not self.stopped and result.wave == 1 and not result.is_done:
+            self.stopped = f"The canary {result.target} failed: {result.message}"
         elif not self.stopped and len(failed) > max_failures:
             self.stopped = (
                 f"{len(failed)} {'target' if len(failed) == 1 else 'targets'} failed and "
@@ -131,6 +133,8 @@ class Rolling:
             self.course.stopped = "The rollout was interrupted."
             for task, found in window.rest(GRACE_S):
                 self._note(_result(task, found))
+            for task in window.under_way:
+                self._note(_unknown(task, "It was under way when the rollout was interrupted."))
             raise
         return busy
 
@@ -154,13 +158,19 @@ def _result(task: Task, found: Any) -> Result:
     """Return a task's result; of one whose workers died again and again, that it is not known."""
     if isinstance(found, Result):
         return found
+    why = f"Its worker ended before it told the outcome ({type(found).__name__})."
+    return _unknown(task, why)
+
+
+def _unknown(task: Task, why: str) -> Result:
+    """Return that it is not known how a run ended that was begun."""
     return Result(
         target=task.target.name,
         wave=task.wave,
         outcome=Outcome.ERROR.value,
         exit_code=Outcome.ERROR.exit_code,
-        message=f"Its worker ended before it told the outcome ({type(found).__name__}).",
-        remedy="What was not committed, the server rolled back. Resume the fleet: it looks first.",
+        message=why,
+        remedy="What was not committed, the server rolls back. Resume the fleet: it looks first.",
         error="WorkerLost",
         attempts=task.attempts,
     )
