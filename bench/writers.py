@@ -105,7 +105,7 @@ def lost(conninfo: str, written: dict[str, Row | None]) -> list[str]:
     query = sql.render(
         "SELECT id::text, operation, status::text, category::text, {given} FROM llama_logs\n"
         "WHERE id = ANY (%s::uuid[])",
-        given=classify.label_expression(),
+        given=classify.label_expression(None),
     ).replace("%'", "%%'")
     with psycopg.connect(conninfo) as connection:
         found = {

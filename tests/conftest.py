@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from runbook.embedded import Server, wheel_binaries
 from runbook.sample import load_sample
+from runbook.trust.session import Session, open_session
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 """PostgreSQL 15 comes with no wheel; Debian's is used where it is there."""
@@ -50,6 +51,10 @@ class Database:
     def connect(self, **parts: Any) -> psycopg.Connection[Any]:
         """Return a connection in autocommit mode."""
         return psycopg.connect(self.conninfo, autocommit=True, **parts)
+
+    def session(self) -> Session:
+        """Return a connection as the runbook's own are."""
+        return open_session(self.conninfo, application="tests")
 
     def execute(self, *statements: str) -> None:
         """Execute statements, each in a transaction of its own."""

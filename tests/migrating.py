@@ -20,7 +20,7 @@ ATOMIC = Options(mode="atomic", lock_timeout_ms=300)
 
 
 def catalog_of(database: Database, spec: Spec | None = None) -> Catalog:
-    with database.connect() as connection:
+    with database.session() as connection:
         return read_catalog(connection, spec or load_spec("llamalog"))
 
 
@@ -39,7 +39,7 @@ def migrate(database: Database, spec: Spec | None = None, **more: Any) -> Applie
     spec = spec or load_spec("llamalog")
     catalog = more.pop("catalog", None) or catalog_of(database, spec)
     return apply_atomic(
-        more.pop("connect", database.connect),
+        more.pop("connect", database.session),
         spec,
         catalog,
         more.pop("plan", None) or build_plan(spec, catalog, ATOMIC),
@@ -64,7 +64,7 @@ def migrate_online(database: Database, spec: Spec | None = None, **more: Any) ->
         else build_plan(spec, catalog, ONLINE)
     )
     return apply_online(
-        more.pop("connect", database.connect),
+        more.pop("connect", database.session),
         spec,
         catalog,
         more.pop("plan", None) or plan,
@@ -85,7 +85,11 @@ def stop_online(database: Database, phase: str = "index", spec: Spec | None = No
 
     with pytest.raises(Stopped):
         migrate_online(database, spec, tell=tell)
-    return str(database.value("SELECT run_id::text FROM runbook.online_run WHERE ended_at IS NULL"))
+    return str(
+        database.value(
+            "SELECT run_id::pg_catalog.text FROM runbook.online_run WHERE ended_at IS NULL"
+        )
+    )
 
 
 def take_back(database: Database, spec: Spec | None = None) -> TakenBack:
@@ -93,7 +97,7 @@ def take_back(database: Database, spec: Spec | None = None) -> TakenBack:
     catalog = catalog_of(database, spec)
     assert catalog.unfinished is not None
     return online.take_back(
-        database.connect,
+        database.session,
         catalog,
         Plan.of(catalog.unfinished.plan),
         wait_ms=300,
@@ -107,5 +111,8 @@ def check(database: Database, spec: Spec | None = None) -> dict[str, CheckResult
     spec = spec or load_spec("llamalog")
     applied = catalog_of(database, spec).applied
     assert applied is not None
-    with database.connect() as connection:
-        return {result.id: result for result in verify(connection, spec, applied).results}
+    with database.session() as connection:
+        return {
+            result.id: result
+            for result in verify(connection, spec, applied, allow_models=True).results
+        }

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "runbook"
 ORDER: tuple[tuple[str, ...], ...] = (
     (
         "",
+        "bounded",
         "collector",
         "errors",
         "facts",
@@ -22,9 +23,10 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "numbers",
         "secrets",
         "sql",
-        "settings",
+        "visible",
         "vocabulary",
     ),
+    ("trust",),
     ("models", "sample"),
     ("embedded",),
     ("database",),

@@ -16,6 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from runbook.errors import ConnectionRefused, UsageError
+from runbook.trust.session import Session, open_session
 
 FORMS = (
     "Use postgresql://user@host/database, env:NAME for a URL in an environment variable, "
@@ -144,20 +145,16 @@ def _display(parts: Mapping[str, Any]) -> str:
     )
 
 
-def connect(target: Target, *, application: str = "runbook") -> psycopg.Connection[Any]:
-    """Return an open connection in autocommit mode.
+def connect(target: Target, *, application: str = "runbook") -> Session:
+    """Return an open connection in autocommit mode, whose SQL searches no schema of others.
 
     Raises `ConnectionRefused`, which says who did not answer and why.
     """
     given = conninfo_to_dict(target.conninfo)
     timeout = given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT")
     try:
-        connection = psycopg.connect(
-            target.conninfo,
-            autocommit=True,
-            client_encoding="utf8",
-            connect_timeout=_seconds(timeout),
-            fallback_application_name=application,
+        connection = open_session(
+            target.conninfo, application=application, connect_timeout=_seconds(timeout)
         )
     except psycopg.OperationalError as error:
         raise ConnectionRefused(
@@ -165,7 +162,8 @@ def connect(target: Target, *, application: str = "runbook") -> psycopg.Connecti
             "Nothing was changed. Check host, port, database, user and password (its special "
             "characters percent-encoded), and that the server takes connections from here.",
         ) from None
-    _notice_dead_clients(connection)
+    if not connection.is_pooled:  # the setting would outlive this connection's use of the session
+        _notice_dead_clients(connection)
     return connection
 
 

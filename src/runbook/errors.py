@@ -18,6 +18,8 @@ RunbookError
 
 from enum import StrEnum
 
+from runbook.visible import visible
+
 
 class Outcome(StrEnum):
     """How a run ended; the word stands in the bundle's name and in its manifest."""
@@ -65,9 +67,9 @@ class RunbookError(Exception):
     outcome = Outcome.ERROR
 
     def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
+        self.message = visible(message)
+        self.remedy = visible(remedy)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()

@@ -41,7 +41,21 @@ WHY: Mapping[str, str] = {
         "(error 55006)."
     ),
     "privilege-missing": "The run would fail midway where the right is first needed.",
-    "ledger-foreign": "The run would read, or write, somebody else's table as its own record.",
+    "ledger-foreign": (
+        "Whoever owns the ledger, or has code on it, decides what the runbook believes of this "
+        "database, and may have it do things with its rights."
+    ),
+    "models-not-allowed": (
+        "A spec may come from anybody, a pull request for one; a module that is imported runs with "
+        "all that the person who reviews it may do."
+    ),
+    "owner-code": (
+        "PostgreSQL runs triggers, constraints and expressions with the rights of whoever touches "
+        "the table: their owner could do what only the connected role may."
+    ),
+    "owner-code-trusted": (
+        "What it did with these rights beyond the table is seen by nobody, this report included."
+    ),
     "name-taken": "PostgreSQL refuses a second object of that name, in the middle of the run.",
     "both-tables": (
         "It cannot be told which of the two the application uses, and rows may be in both."
@@ -67,7 +81,7 @@ WHY: Mapping[str, str] = {
     "enum-reused": "The type belongs to others, too: a rollback leaves it where it is.",
     "label-missing": "The first row with that label would end the run.",
     "value-unknown": (
-        "PostgreSQL refuses to compare an enum column with something that is no label of it."
+        "A column of an enum type never holds what is no label of it, so the rule takes nothing."
     ),
     "update-trigger": (
         "It runs for every row that is updated, and may change what the proof compares."

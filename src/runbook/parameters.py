@@ -36,7 +36,9 @@ class Parameters(BaseModel):
                     f"The parameters are {', '.join(cls.model_fields)}.",
                 ) from None
             # The value may be a URL with a password in it, so that one is not repeated.
-            found = "" if name == "database_url" else f", found {first.get('input')!r:.80}"
+            # So does what is missing: it is found in all that was given.
+            secret = name == "database_url" or first["type"] == "missing"
+            found = "" if secret else f", found {first.get('input')!r:.80}"
             raise UsageError(
                 f"Parameter {name!r}: {first['msg'][0].lower()}{first['msg'][1:]}{found}.",
                 "Correct it; with papermill, -r passes a value as text, -p guesses its type.",
@@ -49,6 +51,7 @@ class TargetParameters(Parameters):
     database_url: StrictStr
     spec: StrictStr
     ledger_schema: Annotated[StrictStr, Field(min_length=1, max_length=63)]
+    trust_owner_code: StrictBool
 
 
 class PlanParameters(TargetParameters):
@@ -59,6 +62,7 @@ class PlanParameters(TargetParameters):
     lock_budget_ms: Milliseconds
     statement_timeout_ms: Limit
     old_name_view: StrictBool
+    allow_models: StrictBool
     proof: Literal["spec", "hash", "sha256"]
 
     @property
@@ -70,6 +74,7 @@ class PlanParameters(TargetParameters):
             lock_budget_ms=self.lock_budget_ms,
             statement_timeout_ms=self.statement_timeout_ms,
             old_name_view=self.old_name_view,
+            trust_owner_code=self.trust_owner_code,
             proof=self.proof,
         )
 
@@ -114,7 +119,10 @@ class MigrateParameters(PlanParameters):
 
 
 class WaitingParameters(TargetParameters):
-    """What a change in one short transaction takes."""
+    """What a change in one short transaction, by a recorded plan, takes."""
+
+    approved_plan: StrictStr
+    trusted_keys: StrictStr
 
     lock_timeout_ms: Milliseconds
     max_wait_ms: Milliseconds
@@ -136,6 +144,8 @@ class ContractParameters(WaitingParameters):
 
 class VerifyParameters(TargetParameters):
     """Parameters of `03_verify.ipynb`."""
+
+    allow_models: StrictBool
 
 
 class FleetParameters(Parameters):

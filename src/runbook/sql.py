@@ -11,36 +11,58 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from runbook.visible import escaped, has_controls
+
 Composable = sql.Composable
 
 
-def name(*parts: str) -> sql.Identifier:
-    """Return a quoted name, dotted where several parts are given."""
-    return sql.Identifier(*parts)
+def name(*parts: str) -> Composable:
+    """Return a quoted name, dotted where several parts are given. Control characters in it are
+    written by their numbers (docs, 4.1.1): a script is read on a terminal, too."""
+    if not any(map(has_controls, parts)):
+        return sql.Identifier(*parts)
+    return sql.SQL(".").join(_by_numbers(part) for part in parts)
 
 
-def value(item: object) -> sql.Literal:
-    """Return a quoted literal."""
-    return sql.Literal(item)
+def _by_numbers(part: str) -> Composable:
+    text = part.replace("\\", r"\\").replace('"', '""')
+    text = escaped(text, lambda code: f"\\+{code:06x}")
+    return _made(f'U&"{text}"')
+
+
+def value(item: object) -> Composable:
+    """Return a quoted literal. Control characters in it are written by their numbers (docs,
+    4.1.2.2)."""
+    if not (isinstance(item, str) and has_controls(item)):
+        return sql.Literal(item)
+    text = item.replace("\\", r"\\").replace("'", "''")
+    return _made(f"E'{escaped(text, lambda code: f'{chr(92)}U{code:08x}')}'")
+
+
+def named(*parts: str) -> Composable:
+    """Return a literal that holds a quoted name, for what takes it as text: `{it}::regclass`."""
+    return value(spelled(*parts))
+
+
+def spelled(*parts: str) -> str:
+    """Return a quoted name as text, to be passed as a value; every character as it is."""
+    return sql.Identifier(*parts).as_string(None)
 
 
 def names(items: Iterable[str]) -> Composable:
     """Return quoted names, separated by commas."""
-    return sql.SQL(", ").join(sql.Identifier(item) for item in items)
+    return sql.SQL(", ").join(name(item) for item in items)
 
 
 def values(items: Iterable[object]) -> Composable:
     """Return quoted literals, separated by commas."""
-    return sql.SQL(", ").join(sql.Literal(item) for item in items)
+    return sql.SQL(", ").join(value(item) for item in items)
 
 
 def compose(template: LiteralString, /, **parts: Composable | str) -> sql.Composed:
     """Fill a template; a part given as `str` is taken for a name and quoted."""
     return sql.SQL(template).format(
-        **{
-            key: sql.Identifier(part) if isinstance(part, str) else part
-            for key, part in parts.items()
-        }
+        **{key: name(part) if isinstance(part, str) else part for key, part in parts.items()}
     )
 
 
@@ -51,7 +73,12 @@ def join(separator: LiteralString, parts: Iterable[Composable]) -> sql.Composed:
 
 def raw(trusted: str) -> Composable:
     """Return text that is no name and no value, made by this package alone."""
-    return sql.SQL(trusted)
+    return _made(trusted)
+
+
+def _made(text: str) -> Composable:
+    """Return finished text: nothing is put into it."""
+    return sql.SQL(text)
 
 
 def dollar_quoted(body: str) -> Composable:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from runbook.findings import WHY
+from runbook.visible import visible
 
 
 class Lock(StrEnum):
@@ -130,6 +131,9 @@ class Statement:
     """Of a concurrent statement: what removes a leftover of it."""
     made: Made | None = None
     """What its undo drops, or gives its name of before."""
+    application_schema: str | None = None
+    """The schema in which triggers of the application, which the statement has fire, look for names
+    while it runs. Its own SQL names everything with its schema."""
     row_us: float = 0.0
     """Microseconds that it takes for each row of the table, as measured on 2 cores; 0 where its
     time does not grow with the rows, or nobody knows. The plan's hash leaves it out."""
@@ -183,6 +187,8 @@ class Finding:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "why", WHY[self.code])
+        for name in ("object", "message", "remedy"):
+            object.__setattr__(self, name, visible(getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ def census_of(database: Database, spec: Spec) -> Census:
     assert census.total == database.value("SELECT count(*) FROM things")
     assert spec.classify is not None
     labels = database.value(
-        f"SELECT jsonb_agg({spec.classify.label_expression().as_string(None)}) FROM things"
+        f"SELECT jsonb_agg({spec.classify.label_expression(None).as_string(None)}) FROM things"
     )
     counted = Counter(labels)
     assert dict(census.predicted) == {label: counted[label] for label in spec.classify.labels}

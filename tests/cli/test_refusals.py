@@ -105,7 +105,7 @@ REFUSALS = [
     Refusal(
         "role without the rights",
         LIMITED,
-        "Role 'limited' lacks ownership of enrichment_logs (owner: postgres).",
+        "Role 'limited' lacks ownership of public.enrichment_logs (owner: postgres).",
         user="limited",
     ),
     Refusal(

@@ -228,7 +228,7 @@ def test_a_history_that_changed_meanwhile_rolls_everything_back(
 def test_the_rows_of_others_stay(ready: Database) -> None:
     before = ready.value(ROWS)
     with ready.connect() as connection:
-        assert forget(connection, str(uuid.uuid4())) == ()
+        assert forget(connection, str(uuid.uuid4()), "runbook") == ()
     migrate(ready)
     assert roll_back(ready).undone.forgotten == ()
     assert ready.value(ROWS) == before
@@ -239,7 +239,7 @@ def test_a_role_that_may_not_see_the_history_can_still_roll_back(ready: Database
     ready.execute("CREATE ROLE blind_one LOGIN")
     try:
         with psycopg.connect(ready.conninfo, user="blind_one") as connection:
-            assert forget(connection, str(uuid.uuid4())) == ()
+            assert forget(connection, str(uuid.uuid4()), "runbook") == ()
     finally:
         ready.execute("DROP ROLE blind_one")
 

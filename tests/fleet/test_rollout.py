@@ -78,7 +78,7 @@ def test_a_canary_that_fails_a_check_is_the_last_target(five: Tenants) -> None:
     (five.folder / "own.toml").write_text(
         shipped.replace("runbook.models.llamalog", "own_models"), "utf-8"
     )
-    five.write(QUICK, spec="own.toml")
+    five.write(QUICK + "[parameters]\nallow_models = true\n", spec="own.toml")
     code, said = five.run()
     assert code == 4, said
     assert five.applied() == [1, 0, 0, 0, 0]

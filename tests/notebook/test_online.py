@@ -236,15 +236,20 @@ def test_a_run_that_something_depends_on_is_not_taken_back(sample_newest: Databa
 def test_a_run_is_taken_back_by_its_recorded_plan(
     name: str, sample_newest: Database, tmp_path: Path
 ) -> None:
-    """Whatever the spec says by now, and whichever version made the plan."""
+    """Whatever the spec says by now: but then somebody must vouch for the plan."""
     before = logical_state(sample_newest)
     run_id = stop_online(sample_newest)
-    sample_newest.execute("UPDATE runbook.online_run SET plan_sha256 = repeat('0', 64)")
+    plan = sample_newest.value("SELECT plan_sha256 FROM runbook.online_run")
     text = (resources.files("runbook.specs") / "llamalog.toml").read_text("utf-8")
     changed = text.replace('name = "llamalog"', f'name = "{name}"').replace("cache:%", "cached:%")
     path = tmp_path / "changed.toml"
     path.write_text(changed, "utf-8")
-    ended = run("rollback", "--database-url", sample_newest.url, "--spec", str(path), "--json")
+    taking_back = ["rollback", "--database-url", sample_newest.url, "--spec", str(path), "--json"]
+    refused = run(*taking_back)
+    assert refused.returncode == 3, refused.stderr
+    assert "the spec's text is another one" in refused.stdout or name == "other"
+    assert f"--approved-plan {plan}" in json.loads(refused.stdout)["remedy"]
+    ended = run(*taking_back, "--approved-plan", plan)
     content = json.loads(ended.stdout)
     assert (ended.returncode, content["outcome"]) == (0, "succeeded"), content["message"]
     assert run_id in content["message"]

@@ -78,7 +78,9 @@ def test_all_that_speaks_against_it_is_told_at_once(sample_newest: Database) -> 
     ]
     assert "It is the first of 4 blockers" in content["remedy"]
     page = (bundle / "report.html").read_text("utf-8")
-    for shown in ("view early", "index late", "admin_correction", "CORRECTED", "by the rules"):
+    for shown in (
+        "view public.early", "index public.late", "admin_correction", "CORRECTED", "by the rules"
+    ):  # fmt: skip
         assert shown in page
     assert content["statements"] == []
 

@@ -69,7 +69,7 @@ def matches(condition: dict[str, Any], row: dict[str, Any]) -> bool:
 def test_the_predicate_means_what_the_grammar_says(
     empty_newest: Database, condition: dict[str, Any], row: dict[str, Any]
 ) -> None:
-    predicate = sql.text(Condition.model_validate(condition).predicate())
+    predicate = sql.text(Condition.model_validate(condition).predicate(None))
     query = f"SELECT ({predicate}) IS TRUE FROM (SELECT $1::text AS x, $2::text AS y, $3::int AS n)"
     text = query.replace("$1", literal(row["x"])).replace("$2", literal(row["y"]))
     text = f"{text.replace('$3', literal(row['n']))} AS row_"
@@ -90,8 +90,8 @@ def test_others_are_the_rows_whose_label_is_another(
     empty_newest: Database, rules: list[Any], otherwise: str, row: dict[str, Any]
 ) -> None:
     parsed = [Rule.model_validate({"label": name, "when": when}) for name, when in rules]
-    case = sql.text(label_expression(parsed, otherwise))
-    others = sql.text(others_expression(parsed, otherwise, "A"))
+    case = sql.text(label_expression(parsed, otherwise, None))
+    others = sql.text(others_expression(parsed, otherwise, "A", None))
     values = ", ".join(f"{literal(row[n])}::{t} AS {n}" for n, t in TYPES.items())
     query = f"SELECT ARRAY[({others}) IS TRUE, {case} <> 'A'] FROM (SELECT {values}) AS row_"
     said, meant = empty_newest.value(query)

@@ -346,12 +346,12 @@ def test_every_kind_of_value_keeps_its_fingerprint(database: Database) -> None:
 
 
 MUTATIONS = {
-    "a numeric's scale": "UPDATE issues SET price = price * 1.00 WHERE id = 1",
-    "one byte": "UPDATE issues SET state = 'opeN' WHERE state = 'open' AND id = 1",
-    "NULL and empty": "UPDATE issues SET state = '' WHERE id = 5",
-    "values swapped": "UPDATE issues SET priority = 3 - priority WHERE id IN (1, 4)",
-    "one lost, one twice": "DELETE FROM issues WHERE id = 1;"
-    " INSERT INTO issues SELECT * FROM issues WHERE id = 2",
+    "a numeric's scale": "UPDATE public.issues SET price = price * 1.00 WHERE id = 1",
+    "one byte": "UPDATE public.issues SET state = 'opeN' WHERE state = 'open' AND id = 1",
+    "NULL and empty": "UPDATE public.issues SET state = '' WHERE id = 5",
+    "values swapped": "UPDATE public.issues SET priority = 3 - priority WHERE id IN (1, 4)",
+    "one lost, one twice": "DELETE FROM public.issues WHERE id = 1;"
+    " INSERT INTO public.issues SELECT * FROM public.issues WHERE id = 2",
 }
 
 

@@ -43,7 +43,7 @@ def test_a_range_holds_its_likely_figure_and_grows_with_the_work(
     assert one.holds(one.likely_ms)
     twice = expected(fixed_ms + 2 * growing_ms, sample, fixed_ms=fixed_ms)
     assert twice.least_ms >= one.least_ms and twice.most_ms >= one.most_ms
-    assert twice.likely_ms - fixed_ms == pytest.approx(2 * (one.likely_ms - fixed_ms))
+    assert twice.likely_ms - fixed_ms == pytest.approx(2 * (one.likely_ms - fixed_ms), abs=1e-9)
 
 
 @pytest.mark.parametrize("options", [ATOMIC, ONLINE], ids=["atomic", "online"])

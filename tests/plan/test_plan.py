@@ -129,7 +129,9 @@ def test_a_script_whose_proof_fails_changes_nothing(sample: Database, tmp_path: 
     assert catalog.table
     text = script(SPEC, build_plan(SPEC, catalog, ATOMIC), catalog.table)
     altered = text.replace(
-        "-- Drop the default", "UPDATE llama_logs SET retry_count = 99 WHERE id::text < '1';\n--", 1
+        "-- Drop the default",
+        "UPDATE public.llama_logs SET retry_count = 99 WHERE id::text < '1';\n--",
+        1,
     )
     assert altered != text
     with pytest.raises(subprocess.CalledProcessError) as caught:

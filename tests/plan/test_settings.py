@@ -2,7 +2,7 @@
 
 import pytest
 
-from runbook.settings import more_memory
+from runbook.trust.settings import more_memory
 from tests.conftest import Database
 
 SHOWN = "SELECT pg_size_bytes(current_setting('maintenance_work_mem')) / 1024"

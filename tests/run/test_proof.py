@@ -98,7 +98,9 @@ PROOFS: tuple[Proof, ...] = ("hash", "sha256")
 def mutated(plan: Plan, mutation: str) -> Plan:
     """Return the plan with a statement that nobody knows of, before the second count."""
     place = next(n for n, one in enumerate(plan.statements) if one.role is Role.TALLY_AFTER)
-    stray = Statement(sql=mutation, title="a stray change", lock_timeout_ms=1)
+    stray = Statement(
+        sql=mutation, title="a stray change", lock_timeout_ms=1, application_schema="public"
+    )
     statements = (*plan.statements[:place], stray, *plan.statements[place:])
     return replace(plan, statements=statements)
 

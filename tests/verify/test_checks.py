@@ -96,7 +96,7 @@ def test_after_a_run_the_checks_on_rows_are_answered_by_what_it_counted_under_it
     counted = Counted.of(applied)
     entry = catalog_of(database).applied
     assert entry is not None
-    with database.connect() as connection:
+    with database.session() as connection:
         verified = verify(connection, spec, entry, counted)
         rows = [result for result in verified.results if result.sql == applied.tally_sql]
         assert [result.id for result in rows] == ["SCHEMA-05", "distribution", "rules"]

@@ -63,7 +63,7 @@ def drift_of(database: Database) -> Any:
 
 
 def foreseen(database: Database, spec: Spec | None = None) -> list[str]:
-    with database.connect() as connection:
+    with database.session() as connection:
         return [one.message for one in foreseen_findings(connection, spec or load_spec("llamalog"))]
 
 

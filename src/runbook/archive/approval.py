@@ -17,6 +17,7 @@ from runbook.archive.manifest import Manifest
 from runbook.archive.store import Store
 from runbook.archive.verification import verify_bundle
 from runbook.errors import Outcome, RefusedError
+from runbook.facts import Server
 from runbook.record import Approval, Database, PlanRecord, Record, now
 
 STEP = "approve"
@@ -127,9 +128,42 @@ def reviewed_plan(store: Store, sha256: str) -> Mapping[str, Any] | None:
     found = store.bundles()
     for name in reversed(ordered(found)):
         if _is_of_plan(found[name], sha256) and not verify_bundle(store, name).faults:
-            content: Mapping[str, Any] = json.loads(store.read(name, PLAN))
+            try:
+                content: Mapping[str, Any] = json.loads(store.read(name, PLAN))
+            except (ValueError, RecursionError):
+                continue
             return content
     return None
+
+
+def vouching_bundle(
+    store: Store, sha256: str, migration: str, server: Server, trusted: Collection[str]
+) -> str:
+    """Return a bundle whose manifest says that a plan of that hash was reviewed, approved or run
+    for a migration of this database; '' where none does that is as it was sealed, and signed by a
+    trusted key where there are such."""
+    found = store.bundles()
+    for name in reversed(ordered(found)):
+        content = found[name].content
+        plan, database = content.get("plan"), content.get("database")
+        if not (isinstance(plan, dict) and isinstance(database, dict)):
+            continue
+        same = (plan.get("sha256"), content.get("migration")) == (sha256, migration)
+        if (
+            same
+            and _is_database(database, server)
+            and not verify_bundle(store, name, trusted=trusted).faults
+        ):
+            return name
+    return ""
+
+
+def _is_database(noted: Mapping[str, Any], server: Server) -> bool:
+    """Return whether a manifest speaks of the database that answers."""
+    if noted.get("name") != server.name:
+        return False
+    known = noted.get("system_identifier"), server.system_identifier
+    return None in known or known[0] == known[1]
 
 
 def _is_of_plan(manifest: Manifest, sha256: str) -> bool:

@@ -14,6 +14,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from runbook.archive.chain import head
@@ -28,6 +29,7 @@ from runbook.archive.store import (
     free_name,
     manifests,
 )
+from runbook.bounded import MANIFEST_BYTES
 
 _LOCK = ".lock"
 _NOTE = ".head"
@@ -78,7 +80,16 @@ class FolderStore:
         return manifests(self._manifests(only))
 
     def contents(self) -> Contents:
-        return Contents(manifests=self._manifests(all_of_them))
+        return Contents(manifests=self._manifests(all_of_them), links=self._links())
+
+    def _links(self) -> list[str]:
+        """Return what has the place of a bundle, and is a link to something elsewhere."""
+        with _archive_errors():
+            return sorted(
+                path.name
+                for path in self.path.iterdir()
+                if path.is_symlink() and path.is_dir() and not path.name.startswith(".")
+            )
 
     def _manifests(self, only: Only) -> dict[str, bytes | None]:
         with _archive_errors():
@@ -113,39 +124,63 @@ class FolderStore:
                 "sha256": hashlib.sha256(manifest).hexdigest(),
                 "folders": _digest(sorted(self.folders())),
             }
-            part = self.path / f"{_NOTE}.partial"
-            part.write_text(json.dumps(note), "utf-8")
-            part.replace(self.path / _NOTE)
+            self._replace(_NOTE, json.dumps(note).encode())
 
     def folders(self) -> Iterable[str]:
         with _archive_errors():
             return sorted(
                 path.name
                 for path in self.path.iterdir()
-                if path.is_dir() and not path.name.startswith(".")
+                # A link leads to what was never sealed: it is no bundle.
+                if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
             )
 
     def files(self, bundle: str) -> dict[str, int]:
         with _archive_errors():
-            return dict(_walk(self.path / bundle, ""))
+            return dict(_walk(self._bundle(bundle), ""))
 
     def read(self, bundle: str, file: str) -> bytes:
         with _archive_errors():
-            return _read(self.path / bundle / file)
+            return _read(self._bundle(bundle) / file)
+
+    def digest(self, bundle: str, file: str) -> str:
+        with _archive_errors(), _opened(self._bundle(bundle) / file) as found:
+            return hashlib.file_digest(found, "sha256").hexdigest() if found else ""
+
+    def _bundle(self, name: str) -> Path:
+        """Return a bundle's folder. Raises `ArchiveError` where it is a link."""
+        path = self.path / name
+        if path.is_symlink():
+            raise ArchiveError(f"{name} is a link, and no bundle")
+        return path
 
     def put_index(self, make: Callable[[], bytes]) -> None:
         with _archive_errors(), self._one_writer():
-            part = self.path / f".{INDEX}.partial"
-            _write(part, make())
-            part.replace(self.path / INDEX)
+            self._replace(INDEX, make())
+
+    def _replace(self, name: str, data: bytes) -> None:
+        """Put a file into the archive's place, or another one into its own. It is written under a
+        name that was not there: whoever else may write into the folder could have laid a link."""
+        descriptor, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=self.path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(descriptor, 0o644)
+                os.fsync(descriptor)
+            Path(part).replace(self.path / name)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
         path = self.path / _LOCK
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except PermissionError:
-            lock = os.open(path, os.O_RDONLY)  # another account's; flock asks for no more
+            # Another account's; flock asks for no more.
+            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -185,16 +220,26 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
 
 
 def _read(path: Path) -> bytes:
-    """Return a file's content; of a link, a pipe or a device nothing, so that no hash fits."""
+    """Return a file's content; of a link, a pipe or a device nothing, so that no hash fits, and
+    nothing of a file that is too large to be one of ours."""
+    with _opened(path) as file:
+        data = file.read(MANIFEST_BYTES + 1) if file else b""
+    return data if len(data) <= MANIFEST_BYTES else b""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader | None]:
+    """Open a regular file; yield None for a link, a pipe or a device."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return b""
-        raise
+        if error.errno != errno.ELOOP:
+            raise
+        yield None
+        return
     with os.fdopen(descriptor, "rb") as file:
-        return file.read() if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+        yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ A writer that dies between 2 and 3 has said everything in its claim; the next on
 that dies before 2 leaves a folder that is no bundle.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -163,6 +164,13 @@ class ObjectStore:
     def read(self, bundle: str, file: str) -> bytes:
         with _archive_errors():
             return bytes(self._fs.cat_file(f"{self._root}/{bundle}/{file}"))
+
+    def digest(self, bundle: str, file: str) -> str:
+        with _archive_errors(), self._fs.open(f"{self._root}/{bundle}/{file}", "rb") as found:
+            made = hashlib.sha256()
+            while block := found.read(2**20):
+                made.update(block)
+            return made.hexdigest()
 
     def put_index(self, make: Callable[[], bytes]) -> None:
         # Of two that are made at once the older may win; the next run makes the page again.

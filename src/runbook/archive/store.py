@@ -55,6 +55,8 @@ class Contents:
     """The places that were taken in the chain, in order, where the store has such."""
     pending: Sequence[str] = ()
     """Bundles whose manifest stands in their claim alone until the next writer completes them."""
+    links: Sequence[str] = ()
+    """Links in the place of bundles: they lead to what was never sealed here."""
     unfinished: Sequence[str] = ()
     """Folders that took no place in the chain: their writer died, or is still at work."""
 
@@ -94,6 +96,10 @@ class Store(Protocol):
 
     def read(self, bundle: str, file: str) -> bytes:
         """Return a file of a bundle."""
+
+    def digest(self, bundle: str, file: str) -> str:
+        """Return the SHA-256 of a file of a bundle, however large it is; of what is no regular file
+        the empty text."""
 
     def put_index(self, make: Callable[[], bytes]) -> None:
         """Replace the archive's front page by what is made now."""

@@ -4,7 +4,6 @@ Needs nothing but the files: no database, no server, no network beyond the archi
 What the seal, the chain and the signature each prove is in docs/evidence.md.
 """
 
-import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,7 @@ from runbook.archive.store import ArchiveError, Claim, Contents, Store, manifest
 BEFORE = "the bundle before"
 """The object of a fault where a manifest follows one that is not there."""
 
+_LINK = "It is a link, and no bundle: what it leads to was never sealed here."
 _NO_MANIFEST = "There is no manifest: it was removed, or the bundle was never sealed."
 
 
@@ -78,6 +78,7 @@ def verify_archive(
         for name, data in contents.manifests.items()
         for fault in _bundle_faults(store, name, data, trusted)
     ]
+    faults += [_fault(name, Kind.ADDED, name, _LINK) for name in contents.links]
     faults += _chain_faults(found)
     faults += _claim_faults(contents, names)
     if head and head not in {manifest.sha256 for manifest in found.values()}:
@@ -165,7 +166,7 @@ def _file_faults(store: Store, name: str, manifest: Manifest) -> Iterator[Fault]
             message = "It is no regular file: what it leads to was never sealed."
         elif files[file] != size:
             message = f"It has {files[file]} bytes, and the manifest says {size}."
-        elif hashlib.sha256(store.read(name, file)).hexdigest() != digest:
+        elif store.digest(name, file) != digest:
             message = f"Its SHA-256 is not {digest}, as the manifest says."
         else:
             continue

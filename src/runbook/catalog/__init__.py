@@ -2,6 +2,7 @@
 
 from runbook.catalog.reader import (
     missing_privileges,
+    owner_code_of,
     read_catalog,
     read_server,
     read_table,
@@ -13,6 +14,7 @@ from runbook.catalog.rows import snapshot
 
 __all__ = [
     "missing_privileges",
+    "owner_code_of",
     "read_catalog",
     "read_server",
     "read_table",

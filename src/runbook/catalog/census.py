@@ -8,6 +8,7 @@ import psycopg
 from runbook import sql
 from runbook.facts import Census, Group, RuleCount, Table
 from runbook.operations.classify import Classify
+from runbook.operations.value import as_text
 from runbook.spec import Spec
 
 GROUPS_PER_LABEL = 25
@@ -37,17 +38,20 @@ def census_sql(classify: Classify, table: Table) -> str:
         for name, alias in zip(columns, aliases, strict=True)
     )
     matches = [
-        *(sql.compose("({p}) IS TRUE", p=rule.when.predicate()) for rule in classify.rules),
+        *(sql.compose("({p}) IS TRUE", p=rule.when.predicate(table)) for rule in classify.rules),
         sql.compose("true"),
     ]
     return sql.render(
         _CENSUS,
         source=_source(table, columns, rows),
         n=rows,
-        label=classify.label_expression(),
+        label=classify.label_expression(table),
         aliases=sql.names(aliases),
         grouped=sql.join(", ", grouped),
-        texts=sql.join(", ", (sql.compose("{alias}::text", alias=alias) for alias in aliases)),
+        texts=sql.join(
+            ", ",
+            (_text(table, name, alias) for name, alias in zip(columns, aliases, strict=True)),
+        ),
         places=sql.values(range(1, len(columns) + 3)),
         matches=sql.join(", ", matches),
         limit=sql.value(GROUPS_PER_LABEL),
@@ -70,7 +74,13 @@ def _groupable(table: Table, name: str) -> sql.Composable:
     """Return a column as it can be grouped; a type without equality goes as text."""
     if table.is_exact([name]):
         return sql.name(name)
-    return sql.compose('{column}::text COLLATE "C"', column=name)
+    text = as_text(table.column(name), sql.name(name))
+    return sql.compose('{text} COLLATE "C"', text=text)
+
+
+def _text(table: Table, name: str, alias: str) -> sql.Composable:
+    """Return what a column was grouped by, as text."""
+    return as_text(table.column(name) if table.is_exact([name]) else None, sql.name(alias))
 
 
 def _census(classify: Classify, answer: dict[str, Any]) -> Census:

@@ -1,4 +1,8 @@
-"""Reading the ledger: what was applied to this database before."""
+"""Reading the ledger: what was applied to this database before.
+
+What it says is data. Whether it may be believed is asked first: by `trust.ledger` of who owns it,
+and by `plan.remade` of the plans that stand in it.
+"""
 
 from typing import Any, LiteralString
 
@@ -9,7 +13,7 @@ from runbook import sql
 from runbook.catalog.queries import LOCK_HOLDER
 from runbook.facts import LedgerEntry, Recorded, Span, Unfinished
 from runbook.spec import Spec
-from runbook.vocabulary import Statement
+from runbook.trust.ledger import TABLES
 
 
 def read_applied(
@@ -46,7 +50,7 @@ def _run(
     tables = ("ledger", "rollback")
     with connection.cursor(row_factory=dict_row) as cursor:
         states = [_state(cursor, ledger_schema, table) for table in tables]
-        if not all(state and state["readable"] and state["ours"] for state in states):
+        if not all(state and state["readable"] for state in states):
             return None
         parts = {table: sql.name(ledger_schema, table) for table in tables}
         wanted = {
@@ -64,26 +68,13 @@ def _entry(row: dict[str, Any]) -> LedgerEntry:
     return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])})
 
 
-def read_contract(
-    connection: psycopg.Connection[Any], ledger_schema: str, run_id: str
-) -> tuple[Statement, ...]:
-    """Return the statements of an applied run that were left for later, in order."""
-    query = sql.render(
-        "SELECT one FROM {ledger},\n"
-        "    jsonb_array_elements(plan -> 'statements') WITH ORDINALITY AS s (one, place)\n"
-        "WHERE run_id = %s AND one ->> 'phase' = 'contract' ORDER BY place",
-        ledger=sql.name(ledger_schema, "ledger"),
-    )
-    return tuple(Statement.of(row[0]) for row in connection.execute(query.encode(), [run_id]))
-
-
 def read_unfinished(
     connection: psycopg.Connection[Any], ledger_schema: str, spec: Spec
 ) -> Unfinished | None:
     """Return the online run on the spec's table that has not ended, or None."""
     with connection.cursor(row_factory=dict_row) as cursor:
         state = _state(cursor, ledger_schema, "online_run")
-        if state is None or not state["readable"] or not state["ours"]:
+        if state is None or not state["readable"]:
             return None
         query = sql.render(
             _UNFINISHED,
@@ -105,49 +96,23 @@ def lock_key(schema: str, table: str) -> str:
     return f"runbook/{schema}.{table}"
 
 
-def is_foreign(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
-    """Return whether something that is no ledger of ours has the name of one of its tables."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        states = [_state(cursor, ledger_schema, table) for table in _OURS]
-    return any(state is not None and not state["ours"] for state in states)
-
-
 def is_hidden(connection: psycopg.Connection[Any], ledger_schema: str) -> bool:
     """Return whether the ledger is there, and the connected role may not read it."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        states = [_state(cursor, ledger_schema, table) for table in _OURS]
+        states = [_state(cursor, ledger_schema, table) for table in TABLES]
     return any(state is not None and not state["readable"] for state in states)
-
-
-_OURS = {
-    "ledger": ["run_id", "plan_sha256", "plan"],
-    "rollback": ["run_id", "rolled_back_at", "discarded"],
-    "online_run": ["run_id", "plan_sha256", "phase"],
-    "online_span": ["run_id", "filenode", "next_block"],
-}
-"""The ledger's tables, each with columns that tell it from another of that name."""
 
 
 def _state(
     cursor: psycopg.Cursor[dict[str, Any]], ledger_schema: str, table: str
 ) -> dict[str, Any] | None:
-    """Return whether a table of the ledger can be read, and is one; None if it is not there."""
-    parts = {"schema": ledger_schema, "table": table, "columns": _OURS[table]}
-    return cursor.execute(_STATE, parts).fetchone()
+    """Return whether a table of the ledger can be read; None if it is not there."""
+    return cursor.execute(_STATE, {"schema": ledger_schema, "table": table}).fetchone()
 
 
 _STATE = """\
-SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
-       c.relkind = 'r' AND NOT c.relhasrules
-       AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal)
-       -- Its owner's code would run as whoever writes into it.
-       AND (o.rolsuper OR o.rolname = current_user OR o.oid = d.datdba)
-       AND cardinality(%(columns)s::text[]) = (
-           SELECT count(*) FROM pg_attribute a
-           WHERE a.attrelid = c.oid AND a.attname = ANY (%(columns)s)) AS ours
+SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_roles o ON o.oid = c.relowner
-JOIN pg_database d ON d.datname = current_database()
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s"""
 
 

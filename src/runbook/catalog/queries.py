@@ -73,12 +73,13 @@ LEFT JOIN LATERAL (
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"""
 
 COLUMNS = """\
-WITH RECURSIVE base (attnum, type) AS (
-    -- Down through domains and arrays to the type whose hash function would be used.
-    SELECT attnum, atttypid FROM pg_attribute
+WITH RECURSIVE base (attnum, type, below) AS (
+    -- Down through domains and arrays to the type whose hash function would be used; `below` is
+    -- whether only domains were passed.
+    SELECT attnum, atttypid, true FROM pg_attribute
     WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
     UNION
-    SELECT b.attnum, coalesce(nullif(t.typbasetype, 0), t.typelem)
+    SELECT b.attnum, coalesce(nullif(t.typbasetype, 0), t.typelem), b.below AND t.typtype = 'd'
     FROM base b JOIN pg_type t ON t.oid = b.type
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
 ), exact (attnum, exact_hash, folds) AS (
@@ -101,10 +102,36 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
        exact.exact_hash AND coalesce(l.collisdeterministic, true)
            AND (t.typcategory <> 'A' OR format_type(a.atttypid, a.atttypmod) LIKE '%%[]')
            AS exact_hash,
-       CASE WHEN exact.folds THEN t.typsend::text ELSE '' END AS sent_by
+       CASE WHEN exact.folds THEN t.typsend::text ELSE '' END AS sent_by,
+       k.oid = 'bpchar'::regtype AS is_padded,
+       -- A type of initdb's has an OID below 16384 (docs, System Catalog Initial Data).
+       CASE WHEN k.oid >= 16384 THEN jsonb_build_object(
+           'name', ARRAY[kn.nspname, k.typname],
+           'kind', CASE WHEN k.typcategory = 'A' AND k.typelem <> 0 THEN 'a' ELSE k.typtype END,
+           'printed_by', (SELECT ARRAY[n.nspname, p.proname] FROM pg_proc p
+               JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = k.typoutput),
+           'equal_by', CASE WHEN k.typtype = 'b' AND k.typelem = 0 THEN (
+               SELECT ARRAY[n.nspname, p.proname] FROM pg_opclass c
+               JOIN pg_am m ON m.oid = c.opcmethod
+               JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = k.oid
+                   AND o.amoprighttype = k.oid
+                   AND o.amopstrategy = CASE m.amname WHEN 'btree' THEN 3 ELSE 1 END
+               JOIN pg_operator q ON q.oid = o.amopopr
+               JOIN pg_proc p ON p.oid = q.oprcode JOIN pg_namespace n ON n.oid = p.pronamespace
+               WHERE c.opcdefault AND c.opcintype = k.oid AND m.amname IN ('btree', 'hash')
+               ORDER BY m.amname LIMIT 1) END,
+           'like_by', CASE WHEN k.typtype = 'b' AND k.typelem = 0 THEN (
+               SELECT ARRAY[n.nspname, p.proname] FROM pg_operator q
+               JOIN pg_proc p ON p.oid = q.oprcode JOIN pg_namespace n ON n.oid = p.pronamespace
+               WHERE q.oprname = '~~' AND q.oprleft = k.oid AND q.oprright = k.oid
+                 AND q.oprnamespace = k.typnamespace LIMIT 1) END) END AS foreign
 FROM pg_attribute a
 JOIN exact ON exact.attnum = a.attnum
 JOIN pg_type t ON t.oid = a.atttypid
+-- The type below its domains, by which values are printed and compared.
+JOIN base b ON b.attnum = a.attnum AND b.below
+JOIN pg_type k ON k.oid = b.type AND k.typtype <> 'd'
+JOIN pg_namespace kn ON kn.oid = k.typnamespace
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE a.attrelid = %(oid)s
@@ -155,10 +182,12 @@ WHERE c.oid = %(oid)s AND x.grantee <> c.relowner
 GROUP BY 1, 2, 4 ORDER BY 1 NULLS FIRST, 2 NULLS FIRST, 4"""
 
 UPDATE_TRIGGERS = """\
-SELECT tgname::text AS name, pg_get_triggerdef(oid) AS definition
-FROM pg_trigger
-WHERE tgrelid = %(oid)s AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0
-ORDER BY tgname"""
+SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition
+FROM pg_trigger g
+WHERE g.tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid::oid
+                    FROM pg_partition_tree(%(oid)s::oid::regclass))
+  AND g.tgparentid = 0 AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 16 <> 0
+ORDER BY 1, 2"""
 
 BEFORE_TRIGGERS = """\
 SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition

@@ -7,18 +7,21 @@ import psycopg
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
-from runbook.catalog.ledger import is_foreign, read_applied, read_unfinished
+from runbook.catalog.ledger import read_applied, read_unfinished
 from runbook.catalog.rows import Connection, plain_search_path, rows, snapshot
 from runbook.catalog.sample import read_sample
 from runbook.catalog.surroundings import read_pooler, read_surroundings
 from runbook.catalog.written import written
 from runbook.errors import RefusedError
 from runbook.facts import (
+    Act,
     Catalog,
     Column,
     Constraint,
+    ForeignType,
     Grant,
     Index,
+    OwnerCode,
     Partition,
     Sequence,
     Server,
@@ -26,8 +29,10 @@ from runbook.facts import (
     Trigger,
     TypeFacts,
 )
-from runbook.settings import for_reading
 from runbook.spec import Spec
+from runbook.trust.ledger import ledger_problem
+from runbook.trust.owner_code import hold_code, read_owner_code
+from runbook.trust.settings import for_reading
 
 
 def read_catalog(
@@ -36,13 +41,16 @@ def read_catalog(
     *,
     ledger_schema: str = "runbook",
     count: bool = True,
+    trust_owner_code: bool = False,
     connect: Callable[[], Connection] | None = None,
     tell: Callable[[str, float], None] = lambda text, share: None,
 ) -> Catalog:
     """Return everything that the plan is made from, as of one moment.
 
     Reads only, in a transaction of its own that takes no lock beyond ACCESS SHARE. The connection
-    must not be in a transaction. Without `count` no row is read, and nothing around the table.
+    must not be in a transaction. Without `count` no row is read, and nothing around the table; nor
+    is one where code of less privileged roles would run by that, unless it is trusted, nor anything
+    of a ledger that must not be trusted.
     With `connect`, which opens another connection to the same place, a pooler between is looked
     for. `tell` is told what is read next, and how much is done, from 0 to 1. Raises `RefusedError`
     if the rules cannot be evaluated.
@@ -55,7 +63,16 @@ def read_catalog(
     with snapshot(connection):
         table = read_table(connection, spec)
         privileges = missing_privileges(connection, table, ledger_schema)
+        code = owner_code_of(connection, spec, ledger_schema)
+        problem = ledger_problem(connection, ledger_schema)
         tell("counting the rows by the rules", 0.1)
+        runs = any(one.runs_by(frozenset({Act.READ})) for one in code)
+        count = count and (trust_owner_code or not runs)
+        if count and table is not None:
+            # From here on nobody can add any that the queries on the rows would run.
+            held = [(table.schema, table.name), *table.leaves]
+            known = set(map(str, code))
+            hold_code(connection, held, ledger_schema=ledger_schema, known=known)
         census = _census(connection, spec, table, privileges) if count else None
         tell("measuring a sample, and looking around", 0.8)
         catalog = Catalog(
@@ -66,9 +83,10 @@ def read_catalog(
             types=read_types(connection, spec),
             missing_privileges=privileges,
             census=census,
-            ledger_is_foreign=is_foreign(connection, ledger_schema),
-            applied=read_applied(connection, ledger_schema, spec),
-            unfinished=read_unfinished(connection, ledger_schema, spec),
+            ledger_problem=problem,
+            owner_code=code,
+            applied=None if problem else read_applied(connection, ledger_schema, spec),
+            unfinished=None if problem else read_unfinished(connection, ledger_schema, spec),
             written=written(connection, table.oid) if table else None,
             sample=read_sample(connection, table) if table and census else None,
             pooler=pooler,
@@ -76,6 +94,13 @@ def read_catalog(
         )
     tell("read", 1.0)
     return catalog
+
+
+def owner_code_of(connection: Connection, spec: Spec, ledger_schema: str) -> tuple[OwnerCode, ...]:
+    """Return the code of less privileged roles on the migration's table, by either of its names:
+    code that would run with the connected role's rights."""
+    tables = [(spec.schema_, name) for name in dict.fromkeys([spec.table, spec.table_after])]
+    return read_owner_code(connection, tables, ledger_schema=ledger_schema)
 
 
 def _unread(server: Server, ledger_schema: str) -> Catalog:
@@ -88,7 +113,7 @@ def _unread(server: Server, ledger_schema: str) -> Catalog:
         types={},
         missing_privileges=(),
         census=None,
-        ledger_is_foreign=False,
+        ledger_problem="",
         applied=None,
     )
 
@@ -128,10 +153,7 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
         return Table(
             schema=schema,
             name=name,
-            columns=tuple(
-                Column(**{**row, "labels": tuple(row["labels"])})
-                for row in rows(connection, queries.COLUMNS, of)
-            ),
+            columns=tuple(_column(row) for row in rows(connection, queries.COLUMNS, of)),
             constraints=tuple(Constraint(**r) for r in rows(connection, queries.CONSTRAINTS, of)),
             indexes=tuple(
                 Index(**{**row, "columns": tuple(row["columns"])})
@@ -153,6 +175,14 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
         )
 
 
+def _column(row: dict[str, Any]) -> Column:
+    foreign = row["foreign"]
+    if foreign:
+        names = {key: tuple(item) if item else None for key, item in foreign.items()}
+        row["foreign"] = ForeignType(**names | {"kind": foreign["kind"]})
+    return Column(**{**row, "labels": tuple(row["labels"])})
+
+
 def _census(
     connection: Connection, spec: Spec, table: Table | None, missing: tuple[str, ...]
 ) -> Any:
@@ -169,7 +199,7 @@ def _census(
         return None
     try:
         with connection.transaction():
-            connection.execute(for_reading(spec.schema_).encode())
+            connection.execute(for_reading().encode())
             return read_census(connection, spec, table)
     except psycopg.errors.DataError as error:
         if any(True for _ in _unknown_values(spec, table)):

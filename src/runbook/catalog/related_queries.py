@@ -162,7 +162,7 @@ MOST_STATEMENTS = 20
 def statements(schema: str) -> sql.Composable:
     """Return the query for the statements that name the table, wherever the extension lives."""
     # Beside bound values a percent sign stands twice, in a name, too.
-    view = sql.text(sql.name(schema, "pg_stat_statements")).replace("%", "%%")
+    view = sql.spelled(schema, "pg_stat_statements").replace("%", "%%")
     return sql.compose(_STATEMENTS, view=sql.raw(view), most=sql.value(MOST_STATEMENTS))
 
 

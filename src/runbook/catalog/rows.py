@@ -9,7 +9,7 @@ from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from runbook.settings import pinned
+from runbook.trust.settings import pinned
 
 Connection = psycopg.Connection[Any]
 
@@ -38,7 +38,7 @@ def snapshot(connection: Connection) -> Iterator[None]:
 def plain_search_path(connection: Connection) -> Iterator[None]:
     """Have definitions printed alike, whatever the role's settings: with every name qualified, and
     constants in one form."""
-    plain = {name: ", ".join(values) for name, values in pinned("public")} | {"search_path": ""}
+    plain = {name: ", ".join(values) for name, values in pinned()} | {"search_path": ""}
     query = "SELECT name, setting FROM pg_settings WHERE name = ANY (%s)"
     before = dict(connection.execute(query, [list(plain)]).fetchall())
     for settings in (plain, before):

@@ -14,7 +14,7 @@ from runbook import sql
 from runbook.catalog.rows import rows
 from runbook.facts import Sample, Table
 from runbook.operations.fingerprint import ONCE, row_image, sum_of_hashes
-from runbook.settings import for_reading
+from runbook.trust.settings import for_reading
 
 RANGES = 5
 """How many ranges of blocks are read."""
@@ -30,7 +30,7 @@ def read_sample(connection: psycopg.Connection[Any], table: Table) -> Sample | N
     """Return how fast rows are read and hashed, or None where there are too few of them. Called in
     the catalog's snapshot."""
     with connection.transaction():
-        connection.execute(for_reading(table.schema).encode())
+        connection.execute(for_reading().encode())
         measured = list(_measured(connection, table))
     if not measured:
         return None
@@ -45,7 +45,7 @@ def read_sample(connection: psycopg.Connection[Any], table: Table) -> Sample | N
 
 def _measured(connection: psycopg.Connection[Any], table: Table) -> Iterator[tuple[int, float]]:
     """Yield rows and milliseconds of each range, all of them in the largest table with rows."""
-    sizes = rows(connection, _SIZES, {"names": [sql.text(sql.name(*one)) for one in table.leaves]})
+    sizes = rows(connection, _SIZES, {"names": [sql.spelled(*one) for one in table.leaves]})
     if not sizes:
         return
     largest = max(range(len(sizes)), key=lambda n: (sizes[n]["blocks"], -n))

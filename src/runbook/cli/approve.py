@@ -1,11 +1,10 @@
 """`runbook approve`: say in the archive that a review's plan may run. Needs no database."""
 
-import json
-
 import click
 
 from runbook.cli.archive import find_bundle, reading
 from runbook.cli.options import archive_options, key_option
+from runbook.cli.terminal import say, say_json
 from runbook.errors import UsageError
 
 _UNSIGNED = (
@@ -37,9 +36,9 @@ def approve(reports: str, as_json: bool, by: str, note: str, bundle: str) -> Non
         made = archive_approval(store, name, by=by.strip(), note=note.strip(), key=key)
         plan = store.bundles()[made.name].content["plan"]
     if as_json:
-        click.echo(json.dumps({"outcome": "succeeded", "bundle": made.location, "plan": plan}))
+        say_json({"outcome": "succeeded", "bundle": made.location, "plan": plan})
     else:
-        click.echo(f"Plan {plan['sha256']} is approved by {by.strip()}.")
-        click.echo(f"Archived as {made.location}")
+        say(f"Plan {plan['sha256']} is approved by {by.strip()}.")
+        say(f"Archived as {made.location}")
     if key is None:
-        click.echo(_UNSIGNED, err=True)
+        say(_UNSIGNED, err=True)

@@ -1,6 +1,5 @@
 """`runbook archive list | verify | push` and `runbook keygen`: the archive without a database."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook.cli.options import archive_options, key_option
+from runbook.cli.terminal import say, say_json
 from runbook.errors import UsageError
+from runbook.visible import visible
 
 if TYPE_CHECKING:
     from runbook.archive.store import Store
@@ -39,15 +40,15 @@ def list_(reports: str, as_json: bool) -> None:
     if not found:
         raise _no_bundle(store)
     for name in sorted(set(folders) - found.keys()):
-        click.echo(f"Not listed: {_plain(name)} has no manifest that can be read.", err=True)
+        say(f"Not listed: {visible(name)} has no manifest that can be read.", err=True)
     rows = [_entry(name, found[name].content) for name in ordered(found)]
     if as_json:
-        click.echo(json.dumps({"bundles": rows}))
+        say_json({"bundles": rows})
         return
     for row in rows:
         row["finished_at"] = (row["finished_at"] or "–").partition(".")[0].replace("T", " ")
     for line in _aligned([_HEAD, *(tuple(row.values()) for row in rows)]):
-        click.echo(line)
+        say(line)
 
 
 _HEAD = ("finished (UTC)", "migration", "step", "outcome", "rows", "checks", "database", "bundle")
@@ -89,7 +90,7 @@ def _aligned(rows: list[tuple[Any, ...]]) -> Iterator[str]:
 def _text(item: object) -> str:
     if item is None:
         return "–"
-    return f"{item:,}" if isinstance(item, int) else _plain(str(item))
+    return f"{item:,}" if isinstance(item, int) else visible(str(item))
 
 
 @archive.command()
@@ -145,7 +146,7 @@ def verify(
     if not verdict.bundles and not verdict.faults:
         raise _no_bundle(store)
     if as_json:
-        click.echo(json.dumps({"passed": not verdict.faults, **asdict(verdict)}))
+        say_json({"passed": not verdict.faults, **asdict(verdict)})
     else:
         _tell(verdict, bool(keys))
     click.get_current_context().exit(CHECKS_FAILED if verdict.faults else 0)
@@ -163,31 +164,31 @@ _UNFINISHED = (
 def _tell(verdict: "Verdict", is_trusting: bool) -> None:
     """Say what came of a verification, to a person."""
     for fault in verdict.faults:
-        place = _plain(_place(fault))
-        click.echo(f"{click.style(fault.kind.upper(), fg='red', bold=True)} {place}")
-        click.echo(f"  {_plain(fault.message)}")
+        place = visible(_place(fault))
+        say(fault.kind.upper(), fg="red", bold=True, after=f" {place}")
+        say(f"  {visible(fault.message)}")
     for name in verdict.pending:
-        click.echo(f"{click.style('PENDING', fg='yellow', bold=True)} {_plain(name)}")
-        click.echo(f"  {_PENDING}")
+        say("PENDING", fg="yellow", bold=True, after=f" {name}")
+        say(f"  {_PENDING}")
     for name in verdict.unfinished:
-        click.echo(f"{click.style('UNFINISHED', fg='yellow', bold=True)} {_plain(name)}")
-        click.echo(f"  {_UNFINISHED}")
+        say("UNFINISHED", fg="yellow", bold=True, after=f" {name}")
+        say(f"  {_UNFINISHED}")
     count = len(verdict.bundles)
     bundles = f"{count:,} bundle{'' if count == 1 else 's'}"
     if verdict.faults:
         faults = f"{len(verdict.faults):,} fault{'' if len(verdict.faults) == 1 else 's'}"
-        click.echo(f"{bundles} verified, {faults} found.")
+        say(f"{bundles} verified, {faults} found.")
         for sentence in _remedies(verdict.faults):
-            click.echo(f"  {sentence}")
+            say(f"  {sentence}")
         return
     signed = sum(signer is not None for signer in verdict.signers.values())
     by = "all signed by a trusted key" if is_trusting else f"{signed:,} signed"
-    click.echo(f"{click.style('verified', fg='green', bold=True)}: {bundles} as sealed, {by}.")
+    say("verified", fg="green", bold=True, after=f": {bundles} as sealed, {by}.")
     if verdict.first:
-        click.echo(f"  first manifest's SHA-256, which identifies the archive: {verdict.first}")
-    click.echo(f"  {'newest' if verdict.first else 'its'} manifest's SHA-256: {verdict.head}")
+        say(f"  first manifest's SHA-256, which identifies the archive: {verdict.first}")
+    say(f"  {'newest' if verdict.first else 'its'} manifest's SHA-256: {verdict.head}")
     if not is_trusting:
-        click.echo("  Only a signature, with --trusted-key, shows who sealed them.")
+        say("  Only a signature, with --trusted-key, shows who sealed them.")
 
 
 def _place(fault: "Fault") -> str:
@@ -208,12 +209,6 @@ def _remedies(faults: "Sequence[Fault]") -> Iterator[str]:
         yield "What is named above proves nothing: restore it from a copy, and verify again."
     if any(untrusted):
         yield "Anybody may have made what is UNTRUSTED: give every key that you trust."
-
-
-def _plain(text: str) -> str:
-    """Return a text that others wrote as one line that a terminal only prints."""
-    safe = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in safe)
 
 
 @contextmanager
@@ -309,17 +304,17 @@ def push(reports: str | None, as_json: bool) -> None:
     for one in deliver(reports, signing_key()):
         delivered.append(one)
         if one.bundle:
-            click.echo(f"delivered  {one.bundle.location}", err=as_json)
+            say(f"delivered  {one.bundle.location}", err=as_json)
         else:
-            problem = _plain(f"{one.name}: {one.problem} ({one.target})")
-            click.echo(f"waiting    {problem}", err=as_json)
+            problem = visible(f"{one.name}: {one.problem} ({one.target})")
+            say(f"waiting    {problem}", err=as_json)
     if as_json:
-        click.echo(json.dumps({"delivered": [asdict(one) for one in delivered]}))
+        say_json({"delivered": [asdict(one) for one in delivered]})
     elif not delivered:
-        click.echo("Nothing waits in the spool.")
+        say("Nothing waits in the spool.")
     is_empty = all(one.bundle for one in delivered)
     if not is_empty:
-        click.echo("Remove what is in the way, or name another archive; then push again.", err=True)
+        say("Remove what is in the way, or name another archive; then push again.", err=True)
     click.get_current_context().exit(0 if is_empty else 1)
 
 
@@ -331,6 +326,6 @@ def keygen(file: Path) -> None:
     from runbook.archive.keys import make_key
 
     public = make_key(file)
-    click.echo(f"private key  {file} (keep it secret: --signing-key or RUNBOOK_SIGNING_KEY)")
-    click.echo(f"public key   {file}.pub (give it to whoever verifies: --trusted-key)")
-    click.echo(f"             {public}")
+    say(f"private key  {file} (keep it secret: --signing-key or RUNBOOK_SIGNING_KEY)")
+    say(f"public key   {file}.pub (give it to whoever verifies: --trusted-key)")
+    say(f"             {public}")

@@ -1,6 +1,5 @@
 """The commands, and how an error leaves them: one sentence, one remedy, the right exit code."""
 
-import json
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,16 @@ from runbook.cli.export import export
 from runbook.cli.fleet import fleet
 from runbook.cli.options import (
     database_reference,
+    models_option,
     pace_options,
     plan_options,
+    recorded_options,
     rehearsal_options,
     report_options,
     target_options,
-    waiting_options,
+    trust_option,
 )
+from runbook.cli.terminal import say, say_json
 from runbook.errors import RunbookError
 
 if TYPE_CHECKING:
@@ -60,12 +62,13 @@ def _tell_failure(failure: RunbookError, told: str) -> None:
     arguments = sys.argv[1:]
     scrubber = scrubber_for(arguments)
     if "--debug" in arguments:
-        click.echo(scrubber.text(told), err=True)
+        for line in scrubber.text(told).splitlines():
+            say(line, err=True)
     if "--json" in arguments:
-        click.echo(json.dumps(scrubber.tree(_as_json(failure)), ensure_ascii=False))
+        say_json(scrubber.tree(_as_json(failure)))
     message = scrubber.text(failure.message)
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
-    click.echo(scrubber.text(failure.remedy), err=True)
+    say("Error:", err=True, fg="red", bold=True, after=f" {message}")
+    say(scrubber.text(failure.remedy), err=True)
 
 
 def _as_json(error: RunbookError) -> dict[str, Any]:
@@ -111,6 +114,7 @@ def _run(step: str, options: dict[str, Any]) -> None:
 @target_options
 @report_options
 @plan_options
+@models_option
 def review(**options: Any) -> None:
     """Read the database and report what would happen. Changes nothing."""
     _run("review", options)
@@ -135,6 +139,7 @@ def review(**options: Any) -> None:
     help="How many rows to copy at most; 0: all.",
 )
 @rehearsal_options
+@models_option
 def rehearse(**options: Any) -> None:
     """Try the plan on a scratch copy: up, down and up again, each time proved and timed."""
     _run("rehearse", options)
@@ -144,6 +149,7 @@ def rehearse(**options: Any) -> None:
 @target_options
 @report_options
 @plan_options
+@models_option
 @pace_options
 @click.option("--approved-plan", default="", metavar="HASH", help="Refuse any plan but this one.")
 @click.option(
@@ -180,6 +186,8 @@ def migrate(**options: Any) -> None:
 @main.command()
 @target_options
 @report_options
+@trust_option
+@models_option
 def verify(**options: Any) -> None:
     """Ask all checks of an applied migration again. Changes nothing."""
     _run("verify", options)
@@ -188,7 +196,7 @@ def verify(**options: Any) -> None:
 @main.command()
 @target_options
 @report_options
-@waiting_options
+@recorded_options
 @click.option(
     "--lock-budget-ms",
     type=click.IntRange(1),
@@ -210,7 +218,7 @@ def rollback(**options: Any) -> None:
 @main.command()
 @target_options
 @report_options
-@waiting_options
+@recorded_options
 @click.option(
     "--watch-s",
     type=click.IntRange(0, 3600),
@@ -280,7 +288,7 @@ def _demo_step(command: click.Command, given: dict[str, Any]) -> "Record":
     defaults = command.make_context(str(command.name), []).params
     parameters = {name: defaults[name] for name in defaults if name not in ("as_json", "debug")}
     record = run_step(str(command.name), parameters | given, is_last=False).record
-    click.echo()
+    say()
     if record.exit_code:
         click.get_current_context().exit(record.exit_code)
     return record

@@ -1,13 +1,11 @@
 """Running a notebook by papermill from a command, and telling a person how it ended."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from runbook.cli.terminal import say, say_json
 from runbook.errors import RunbookError
 from runbook.numbers import duration, share, span
 
@@ -30,7 +28,7 @@ def run_step(
     destination = _check_first(parameters)
     archived = _execute(step, parameters, destination, is_last=is_last)
     if as_json:
-        click.echo(json.dumps(_as_json(archived), ensure_ascii=False))
+        say_json(_as_json(archived))
     tell(archived, error=as_json)
     return archived
 
@@ -121,15 +119,15 @@ def tell(archived: "Archived", *, error: bool = False) -> None:
     """Print how a run ended, for a person."""
     record = archived.record
     colour = "green" if record.exit_code == 0 else "red"
-    click.echo(click.style(f"{record.step}: {record.outcome}", fg=colour, bold=True), err=error)
+    say(f"{record.step}: {record.outcome}", err=error, fg=colour, bold=True)
     for sentence in filter(None, (record.message, record.remedy)):
-        click.echo(f"  {sentence}", err=error)
+        say(f"  {sentence}", err=error)
     for name, text in _lines(archived):
-        click.echo(f"  {name:<{_NAME_WIDTH}}{text}", err=error)
+        say(f"  {name:<{_NAME_WIDTH}}{text}", err=error)
     from runbook.engine.archiving import undelivered
 
     for sentence in undelivered(archived):
-        click.echo(click.style(f"  {sentence}", fg="red"), err=True)
+        say(f"  {sentence}", err=True, fg="red")
 
 
 def _lines(archived: "Archived") -> Iterator[tuple[str, str]]:

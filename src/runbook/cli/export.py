@@ -1,6 +1,5 @@
 """`runbook export`: the plan as files for the tools that an application migrates with."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook.cli.options import database_reference, target_options
+from runbook.cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from runbook.cli.show_plan import Planned
@@ -89,7 +89,7 @@ def _planned(options: Mapping[str, Any]) -> "Planned":
 def _tell(options: Mapping[str, Any], written: Mapping[str, Any]) -> None:
     """Say what was written."""
     if options["as_json"]:
-        click.echo(json.dumps(written, ensure_ascii=False))
+        say_json(written)
         return
     for file in written["files"]:
-        click.echo(file)
+        say(file)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from runbook.cli.terminal import say
 from runbook.errors import UsageError
 
 Command = Callable[..., Any]
@@ -37,6 +38,36 @@ _TARGET = (
         "--ledger-schema", default="runbook", show_default=True, help="Schema of the ledger."
     ),
     *_OUTPUT,
+)
+
+trust_option = click.option(
+    "--trust-owner-code",
+    is_flag=True,
+    help="Run code of less privileged roles on the table with this role's rights.",
+)
+
+models_option = click.option(
+    "--allow-models",
+    is_flag=True,
+    help="Import the Python module that the spec names as its models.",
+)
+
+_RECORDED = (
+    click.option(
+        "--approved-plan",
+        default="",
+        metavar="HASH",
+        help="Run the recorded plan of this hash, whatever this version would make.",
+    ),
+    click.option(
+        "--trusted-key",
+        "trusted_keys",
+        multiple=True,
+        metavar="KEY",
+        callback=lambda context, option, keys: ",".join(keys),
+        help="A public key that must have signed the bundle that vouches for a recorded plan; "
+        "given several times, any of them. Default: the run's own, if it signs.",
+    ),
 )
 
 _REPORTS = click.option(
@@ -191,10 +222,10 @@ output_options = _with(_OUTPUT)
 target_options = _with(_TARGET)
 report_options = _with(_REPORT)
 archive_options = _with(_ARCHIVE)
-plan_options = _with(_PLAN)
+plan_options = _with((*_PLAN, trust_option))
 pace_options = _with(_PACE)
 rehearsal_options = _with(_PACE[:2])
-waiting_options = _with((_PLAN[1], _MAX_WAIT))
+recorded_options = _with((_PLAN[1], _MAX_WAIT, trust_option, *_RECORDED))
 
 
 _VISIBLE = (
@@ -213,7 +244,7 @@ def database_reference(given: str | None) -> str:
         from runbook.secrets import holds_password
 
         if holds_password(given):
-            click.echo(_VISIBLE, err=True)
+            say(_VISIBLE, err=True)
         return given
     if os.environ.get("DATABASE_URL"):
         return "env:DATABASE_URL"

@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import click
 import psycopg
 
 from runbook.catalog import read_catalog
+from runbook.cli.terminal import say, say_json, write
 from runbook.database import connect, resolve
 from runbook.errors import BlockedError, RefusedError, UsageError
 from runbook.facts import Catalog, Table
 from runbook.plan import Options, Plan, blockers, build_plan, resumed_plan, review
 from runbook.plan.script import script
 from runbook.spec import Spec, load_spec
+from runbook.visible import visible
 from runbook.vocabulary import Finding, Level
 
 
@@ -43,16 +44,16 @@ def show_plan(options: dict[str, Any]) -> None:
     spec = load_spec(options["spec"])
     catalog = _catalog(options["database_url"], spec, options["ledger_schema"])
     if catalog.applied:
-        click.echo(
+        say(
             f"Already applied at {catalog.applied.applied_at} by run {catalog.applied.run_id}: "
             "nothing is to be done.",
             err=True,
         )
         if form == "json":
             applied = asdict(catalog.applied)
-            click.echo(json.dumps({"outcome": "already-applied", "run": applied}, default=dict))
+            say_json({"outcome": "already-applied", "run": applied})
         return
-    click.echo(_FORMS[form](_plan(spec, catalog, chosen)), nl=False)
+    write(_FORMS[form](_plan(spec, catalog, chosen)))
 
 
 def planned(database_url: str, spec_name: str, ledger_schema: str, chosen: Options) -> Planned:
@@ -87,14 +88,14 @@ def _plan(spec: Spec, catalog: Catalog, chosen: Options, *, untold: Level | None
     """Return the plan, or that of the unfinished run, and tell the findings but of one level."""
     if catalog.unfinished:
         plan = resumed_plan(spec, catalog.unfinished, chosen.mode)
-        click.echo("This is the plan of the unfinished run; see `runbook status`.", err=True)
+        say("This is the plan of the unfinished run; see `runbook status`.", err=True)
         return Planned(spec=spec, catalog=catalog, plan=plan, findings=())
     findings = review(spec, catalog, chosen)
     forbidding = blockers(findings)
     for finding in findings:
         # The first blocker ends the command, and is its error.
         if finding not in forbidding[:1] and finding.level is not untold:
-            click.echo(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
+            say(f"{finding.level}: {finding.message} {finding.remedy}", err=True)
     if forbidding:
         first = forbidding[0]
         raise BlockedError(first.message, f"Nothing was changed. {first.remedy}")
@@ -124,7 +125,7 @@ def _as_json(found: Planned) -> str:
             for finding in found.findings
         ],
     }
-    return json.dumps(content, ensure_ascii=False, default=dict) + "\n"
+    return visible(json.dumps(content, ensure_ascii=False, default=dict)) + "\n"
 
 
 def _as_flyway(found: Planned) -> str:

@@ -3,30 +3,30 @@
 It asks nothing that waits for the table's lock: it answers while a run holds that, too.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import click
 import psycopg
 
 from runbook.catalog import read_server, snapshot
 from runbook.catalog.ledger import (
     is_hidden,
     read_applied,
-    read_contract,
     read_recorded,
     read_unfinished,
 )
+from runbook.cli.terminal import say, say_json
 from runbook.database import connect, resolve
 from runbook.errors import RefusedError
 from runbook.facts import LedgerEntry, Recorded, Unfinished
 from runbook.numbers import duration, share
+from runbook.plan import Plan
 from runbook.run.holders import AtWork, at_work
-from runbook.run.online import index_progress, left_to_drop
+from runbook.run.online import index_progress, is_drop, left_to_drop
 from runbook.spec import Spec, load_spec
-from runbook.vocabulary import Phase
+from runbook.trust.ledger import require_own_ledger
+from runbook.vocabulary import Phase, Role, Statement
 
 _NAME_WIDTH = 14
 
@@ -94,11 +94,10 @@ def show_status(options: dict[str, Any]) -> None:
             ) from error
     as_json = options["as_json"]
     if as_json:
-        click.echo(json.dumps(_as_json(spec, status), ensure_ascii=False, default=dict))
-    heading = click.style(f"{spec.name}: {status.state}", bold=True)
-    click.echo(f"{heading} ({target.display})", err=as_json)
+        say_json(_as_json(spec, status))
+    say(f"{spec.name}: {status.state}", err=as_json, after=f" ({target.display})", bold=True)
     for name, text in _lines(status):
-        click.echo(f"  {name:<{_NAME_WIDTH}}{text}", err=as_json)
+        say(f"  {name:<{_NAME_WIDTH}}{text}", err=as_json)
 
 
 def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -> Status:
@@ -109,12 +108,13 @@ def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -
             f"Role {server.user} may not read the ledger in schema {ledger_schema}.",
             "Ask as the role that migrates, or grant USAGE on the schema and SELECT on its tables.",
         )
+    require_own_ledger(connection, ledger_schema)
     with snapshot(connection):
         unfinished = read_unfinished(connection, ledger_schema, spec)
         applied = read_applied(connection, ledger_schema, spec)
         recorded = read_recorded(connection, ledger_schema, spec)
         there = connection.execute(_IS_THERE, [spec.schema_, spec.table]).fetchone()
-        left = read_contract(connection, ledger_schema, applied.run_id) if applied else ()
+        left = _left_for_later(recorded) if applied and recorded else ()
         building = (
             index_progress(connection, table_oid=unfinished.table_oid) if unfinished else None
         )
@@ -131,6 +131,15 @@ def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -
             ),
             index=building[0] if building else "",
         )
+
+
+def _left_for_later(recorded: Recorded) -> tuple[Statement, ...]:
+    """Return what a run says that it left to be removed; they are looked for, and never run."""
+    try:
+        left = Plan.of(recorded.plan).of_phase(Phase.CONTRACT)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()
+    return tuple(one for one in left if one.role is not Role.CHANGE or is_drop(one))
 
 
 def _locking(unfinished: Unfinished | None, table: tuple[int] | None) -> int | None:

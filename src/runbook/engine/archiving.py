@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nbformat import NotebookNode
 
 from runbook.errors import Outcome, UsageError
+from runbook.visible import visible
 
 if TYPE_CHECKING:
     from runbook.archive.bundle import Bundle
@@ -126,9 +127,9 @@ def tell(archived: Archived) -> None:
     """Say how it ended and where the report is; used where nobody else reports."""
     record = archived.record
     place = f" Report: {archived.bundle.report}" if archived.bundle else ""
-    print(f"{record.outcome}: {record.message}{place}", file=sys.stderr)
+    print(visible(f"{record.outcome}: {record.message}{place}"), file=sys.stderr)
     for sentence in undelivered(archived):
-        print(sentence, file=sys.stderr)
+        print(visible(sentence), file=sys.stderr)
 
 
 def undelivered(archived: Archived) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from typing import Any
 import click
 from papermill.exceptions import PapermillExecutionError
 
+from runbook.visible import visible
+
 
 class RunFailed(PapermillExecutionError, click.ClickException):  # type: ignore[misc]
     """A run of ours failed, was refused or was interrupted.
@@ -45,4 +47,4 @@ class RunFailed(PapermillExecutionError, click.ClickException):  # type: ignore[
         """Say what happened, if that was not said before, and what to do next."""
         for text in ("" if self._told else f"Error: {self.message}", self.remedy):
             if text:
-                click.echo(text, file=file, err=file is None)
+                click.echo(visible(text), file=file, err=file is None)

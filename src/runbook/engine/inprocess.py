@@ -19,6 +19,7 @@ from runbook.engine.ending import Cause, Ending, failed, named
 from runbook.engine.manager import Manager
 from runbook.engine.parameters import Prepared
 from runbook.notebook.host import HOST
+from runbook.secrets import Scrubber
 
 if TYPE_CHECKING:
     from IPython.core.formatters import DisplayFormatter
@@ -110,6 +111,9 @@ class _Page:
     def begin_line(self, thing: object) -> "_Line":
         self.show(thing)
         return _Line(self.outputs[-1])
+
+    def hide(self, scrubber: Scrubber) -> None:
+        """Leave it to the engine, which writes what is left of an error."""
 
 
 class _Line:

@@ -11,6 +11,7 @@ from papermill.iorw import write_ipynb
 
 from runbook.engine.profile import Profile
 from runbook.secrets import Scrubber
+from runbook.visible import visible
 
 _log = logging.getLogger("papermill")
 
@@ -31,6 +32,7 @@ class Manager(NotebookExecutionManager):  # type: ignore[misc]
 
     def tell(self, text: str) -> None:
         """Tell a person how far a cell is: on a terminal in one line that changes."""
+        text = visible(text)
         if not sys.stderr.isatty():
             if time.monotonic() - self._told_at >= self.TELL_S:
                 self._told_at = time.monotonic()

@@ -79,7 +79,7 @@ def _revision(
 ) -> str:
     """Return the file's text."""
     template = resources.files("runbook.export").joinpath("alembic.py.txt").read_text("utf-8")
-    ledger = sql.text(sql.name(plan.ledger_schema, "ledger"))
+    ledger = sql.spelled(plan.ledger_schema, "ledger")
     values = {
         "heading": in_a_line(spec.heading).replace("\\", "/").replace('"', "'"),
         "revision": revision,

@@ -7,8 +7,8 @@ from runbook.errors import UsageError
 from runbook.facts import Table
 from runbook.plan.model import Plan
 from runbook.plan.script import Part, back, there
-from runbook.settings import pinned
 from runbook.spec import Spec
+from runbook.trust.settings import pinned
 from runbook.vocabulary import Phase
 
 
@@ -39,8 +39,7 @@ def _in_its_settings(plan: Plan, parts: Iterable[Part]) -> Iterator[Part]:
     """Yield the parts between what notes the settings that they change, and what puts them back:
     the tool goes on in the same transaction, and looks for its own table by the search path."""
     names = sql.values(
-        ["lock_timeout", "statement_timeout", "synchronous_commit"]
-        + [name for name, _ in pinned(plan.schema)]
+        ["lock_timeout", "statement_timeout", "synchronous_commit"] + [name for name, _ in pinned()]
     )
     yield Part(
         sql=sql.render(_NOTE, names=names),

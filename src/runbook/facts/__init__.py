@@ -7,6 +7,7 @@ fields and classes that the hash leaves out.
 
 from runbook.facts.catalog import Catalog, Written
 from runbook.facts.census import Census, Group, RuleCount
+from runbook.facts.owner_code import Act, OwnerCode
 from runbook.facts.runs import LedgerEntry, Recorded, Span, Unfinished
 from runbook.facts.sample import Sample
 from runbook.facts.server import OLDEST, Server
@@ -24,6 +25,7 @@ from runbook.facts.table import (
     UNHASHED,
     Column,
     Constraint,
+    ForeignType,
     Grant,
     Index,
     Partition,
@@ -36,17 +38,20 @@ from runbook.facts.table import (
 __all__ = [
     "OLDEST",
     "UNHASHED",
+    "Act",
     "Activity",
     "Ages",
     "Catalog",
     "Census",
     "Column",
     "Constraint",
+    "ForeignType",
     "Grant",
     "Group",
     "Index",
     "Kind",
     "LedgerEntry",
+    "OwnerCode",
     "Partition",
     "Prepared",
     "Recorded",

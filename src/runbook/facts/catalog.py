@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runbook.facts.census import Census
+from runbook.facts.owner_code import OwnerCode
 from runbook.facts.runs import LedgerEntry, Unfinished
 from runbook.facts.sample import Sample
 from runbook.facts.server import Server
@@ -40,8 +41,8 @@ class Catalog:
     missing_privileges: tuple[str, ...]
     census: Census | None
     """None where there is no table, or a blocker forbids reading it."""
-    ledger_is_foreign: bool
-    """Whether something else has the ledger's name."""
+    ledger_problem: str
+    """Why the ledger must not be trusted, in a sentence, or ''; then nothing was read of it."""
     applied: LedgerEntry | None
     """The newest ledger entry of this migration whose table still exists."""
     unfinished: Unfinished | None = None
@@ -53,5 +54,7 @@ class Catalog:
     which."""
     surroundings: Surroundings | None = None
     """What depends on the table or uses it; None where the rows were not counted either."""
+    owner_code: tuple[OwnerCode, ...] = ()
+    """Code of less privileged roles that would run with the connected role's rights."""
     sample: Sample | None = None
     """How fast a few rows were read; None where the rows were not counted either."""

@@ -8,6 +8,22 @@ UNHASHED = {"hashed": False}
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignType:
+    """A type that is not PostgreSQL's own, below the domains over it: made by an extension, or by
+    whoever may make types. Names are pairs of a schema and a name."""
+
+    name: tuple[str, str]
+    kind: str
+    """PostgreSQL's `typtype` letter, or `a` for an array."""
+    printed_by: tuple[str, str]
+    """The function that gives its text. A cast to text may be anybody's (docs, CREATE CAST)."""
+    equal_by: tuple[str, str] | None = None
+    """The function of its own equality (docs, 38.16), where a base type has one."""
+    like_by: tuple[str, str] | None = None
+    """The function of its own LIKE, where a base type has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """One column, in the order of the table."""
 
@@ -26,6 +42,10 @@ class Column:
     """Whether two values that are equal are the same value as stored (see `proof`)."""
     sent_by: str = ""
     """The function that gives its bytes, where its hash function folds them to 32 bits; else ''."""
+    is_padded: bool = False
+    """Whether it is `character(n)`, or a domain over it, whose cast to text strips blanks."""
+    foreign: ForeignType | None = None
+    """Its type, where that is not PostgreSQL's own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from runbook.bounded import TooLarge, read_text
 from runbook.errors import UsageError
 from runbook.parameters import MigrateParameters
 from runbook.secrets import holds_password
@@ -101,10 +102,16 @@ def read_fleet(path: str) -> FleetFile:
     something that makes no sense."""
     place = Path(path).expanduser()
     try:
-        document = tomllib.loads(place.read_text("utf-8"))
+        document = tomllib.loads(read_text(place))
     except OSError as error:
         raise UsageError(
             f"The fleet's file {path} cannot be read: {error.strerror}.", "Correct its path."
+        ) from None
+    except TooLarge as error:
+        raise UsageError(f"The fleet's file {path} {error}.", "Correct its path.") from None
+    except RecursionError:
+        raise UsageError(
+            f"The fleet's file {path} is nested too deeply to be read.", "Correct it."
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(

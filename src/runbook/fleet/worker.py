@@ -26,6 +26,7 @@ from runbook.plan.alike import alike
 from runbook.plan.model import canonical, sha256_of
 from runbook.plan.script import script
 from runbook.spec import load_spec, split_reference
+from runbook.trust.ledger import require_own_ledger
 
 if TYPE_CHECKING:
     from runbook.engine.archiving import Archived
@@ -155,6 +156,7 @@ def is_applied(target: Target, ledger_schema: str) -> bool:
     Raises `RunbookError` where it cannot be asked.
     """
     with connect(resolve(target.database_url), application="runbook fleet") as connection:
+        require_own_ledger(connection, ledger_schema)
         return read_applied(connection, ledger_schema, load_spec(target.spec)) is not None
 
 
@@ -172,7 +174,12 @@ def survey(target: Target, ledger_schema: str, options: Options) -> Surveyed:
 def _survey(target: Target, ledger_schema: str, options: Options) -> Surveyed:
     spec, own = load_spec(target.spec), load_spec(split_reference(target.spec)[0])
     with connect(resolve(target.database_url), application="runbook fleet") as connection:
-        catalog = read_catalog(connection, spec, ledger_schema=ledger_schema)
+        catalog = read_catalog(
+            connection,
+            spec,
+            ledger_schema=ledger_schema,
+            trust_owner_code=options.trust_owner_code,
+        )
     rows = catalog.census.total if catalog.census else 0
     if catalog.applied:
         return Surveyed(target=target.name, rows=rows, is_applied=True)

@@ -3,8 +3,10 @@
 from runbook.errors import ChecksFailed, RefusedError
 from runbook.facts import Recorded
 from runbook.notebook.findings import stop_at_blockers
+from runbook.notebook.recorded import vouched
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import RollbackParameters
+from runbook.plan import believed_plan
 from runbook.plan.hand_set import GROUPS
 from runbook.record import Count, CountAfter, Counts, PlanRecord, Stage
 from runbook.report import html
@@ -20,6 +22,15 @@ class AppliedRun:
         self._session = session
         self._way = TakingBack(
             recorded=recorded,
+            plan=believed_plan(
+                recorded.plan,
+                recorded.entry.plan_sha256,
+                session.spec,
+                run=f"run {recorded.entry.run_id}",
+                vouched=vouched(session),
+            ),
+            trust_owner_code=given.trust_owner_code,
+            known_code=session.known_code,
             rollback_id=session.run_id,
             discard=given.discard_categories,
             lock_budget_ms=given.lock_budget_ms,

@@ -3,23 +3,13 @@
 from dataclasses import asdict
 
 from runbook.archive.approval import approvals, reviewed_plan, why_not
-from runbook.archive.keys import public_key, signing_key
 from runbook.archive.store import ArchiveError, open_store
 from runbook.errors import NotApproved, PlanDiffers
+from runbook.notebook.recorded import trusted_keys
 from runbook.parameters import MigrateParameters
 from runbook.plan import Plan
 from runbook.plan.difference import plan_differences
 from runbook.record import Approval
-
-
-def trusted_keys(parameters: MigrateParameters) -> tuple[str, ...]:
-    """Return the keys of which one must have signed an approval: those that are named, else the
-    run's own, if it signs. Raises `UsageError` for what is no key."""
-    named = [one for one in parameters.approver_keys.split(",") if one.strip()]
-    if named:
-        return tuple(public_key(one.strip()) for one in named)
-    own = signing_key()
-    return (own.public,) if own else ()
 
 
 def approval_of(plan: str, parameters: MigrateParameters) -> Approval | None:
@@ -27,7 +17,7 @@ def approval_of(plan: str, parameters: MigrateParameters) -> Approval | None:
 
     Raises `NotApproved` if one is required and there is none.
     """
-    trusted, refused = trusted_keys(parameters), ""
+    trusted, refused = trusted_keys(parameters.approver_keys), ""
     try:
         store = open_store(parameters.reports)
         for sha256, approval in approvals(store):

@@ -38,6 +38,7 @@ class Notebook(Generic[P]):
         self._host = host()
         self._progress: Line | None = None
         self._scrubber = _scrubber(namespace)
+        self._host.hide(self._scrubber)
         self.run_id = uuid.uuid4()
         self.record = Record(
             run_id=str(self.run_id), migration="", step=self.step, started_at=now()

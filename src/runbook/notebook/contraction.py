@@ -1,21 +1,26 @@
 """06_contract: remove the view under the old name, once nobody uses it any more."""
 
-from runbook.catalog.ledger import read_contract
+from runbook.catalog.ledger import read_recorded
 from runbook.catalog.reader import read_table_named
 from runbook.errors import BlockedError, Outcome, RefusedError
+from runbook.facts import Act
+from runbook.notebook.recorded import vouched
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import ContractParameters
+from runbook.plan import believed_plan
 from runbook.record import Stage
 from runbook.report import html
 from runbook.run.online import contract, drops_view, left_to_drop
 from runbook.run.usage import uses
-from runbook.vocabulary import Statement
+from runbook.vocabulary import Phase, Statement
 
 
 class Contraction(Session[ContractParameters]):
     """Removes the view that an applied run left under the old name."""
 
     step = "contract"
+    acts = frozenset({Act.DEFINE})
+    counts_rows = False  # nothing rests on them
     stage = Stage.READING
     parameters_type = ContractParameters
 
@@ -27,13 +32,21 @@ class Contraction(Session[ContractParameters]):
         """Show the run that left the view. Raises `RefusedError` if none did."""
         with self._timed("find"):
             entry = self.entry()
-            schema = self.parameters.ledger_schema
-            recorded = read_contract(self.connection, schema, entry.run_id)
-            if not recorded:
+            recorded = read_recorded(self.connection, self.parameters.ledger_schema, self.spec)
+            assert recorded is not None and recorded.entry.run_id == entry.run_id
+            plan = believed_plan(
+                recorded.plan,
+                entry.plan_sha256,
+                self.spec,
+                run=f"run {entry.run_id}",
+                vouched=vouched(self),
+            )
+            left = plan.of_phase(Phase.CONTRACT)
+            if not left:
                 raise RefusedError(
                     f"Run {entry.run_id} left no view under the old name.", "Nothing was changed."
                 )
-            self._statements = left_to_drop(self.connection, recorded)
+            self._statements = left_to_drop(self.connection, left)
             self.show(recorded_run(entry))
 
     def look_for_uses(self) -> None:
@@ -73,6 +86,8 @@ class Contraction(Session[ContractParameters]):
                     self._statements,
                     wait_ms=self.parameters.lock_timeout_ms,
                     max_wait_ms=self.parameters.max_wait_ms,
+                    ledger_schema=self.parameters.ledger_schema,
+                    trust_owner_code=self.parameters.trust_owner_code,
                     journal=journal,
                 )
 

@@ -6,11 +6,12 @@ its own; neither IPython's display nor a process's environment knows of threads.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from runbook.database import ARCHIVING
+from runbook.secrets import Scrubber
 
 
 class Line(Protocol):
@@ -44,6 +45,9 @@ class Host(Protocol):
     def begin_line(self, thing: object) -> Line:
         """Show something that will change."""
 
+    def hide(self, scrubber: Scrubber) -> None:
+        """Keep secrets out of what is shown of an error that ends a cell."""
+
 
 class Kernel:
     """A Jupyter kernel, with IPython's display."""
@@ -75,6 +79,20 @@ class Kernel:
 
         line: Line = display(thing, display_id=True)
         return line
+
+    def hide(self, scrubber: Scrubber) -> None:
+        """By hand no engine stands between the kernel and what an editor saves."""
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        if shell is None:
+            return
+        show = type(shell)._showtraceback
+
+        def shown(kind: type, error: object, lines: Sequence[str]) -> None:
+            show(shell, kind, scrubber.text(str(error)), [scrubber.text(line) for line in lines])
+
+        shell._showtraceback = shown
 
 
 HOST: ContextVar[Host] = ContextVar("HOST")

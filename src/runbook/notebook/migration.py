@@ -16,6 +16,7 @@ from runbook.errors import (
 from runbook.export import Prisma, recorded_check
 from runbook.notebook.approval import approval_of, differs, newest_approved
 from runbook.notebook.planning import Planning
+from runbook.notebook.recorded import is_vouched
 from runbook.notebook.verification import Checking
 from runbook.numbers import duration
 from runbook.parameters import MigrateParameters
@@ -28,7 +29,6 @@ from runbook.report.summary import proof_facts
 from runbook.report.timeline import resumed, timeline
 from runbook.run import Applied, Course, Record, apply_atomic
 from runbook.run.online import AppliedOnline, Journal, apply_online
-from runbook.run.wayback.obstacles import recorded_plan
 from runbook.spec import load_spec, split_reference
 from runbook.verify import Counted, count_rows
 from runbook.vocabulary import Check, Phase
@@ -46,6 +46,21 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         self._applied: Applied | AppliedOnline | None = None
         self._counted: Counted | None = None
         self._prisma: Prisma | None = None
+
+    def vouched(self, sha256: str) -> bool:
+        given = self.parameters
+        return is_vouched(
+            given.reports,
+            sha256,
+            self.spec,
+            self.catalog.server,
+            approved=given.approved_plan,
+            keys=given.approver_keys,
+        )
+
+    @property
+    def allows_models(self) -> bool:
+        return self.parameters.allow_models
 
     @property
     def is_strict(self) -> bool:
@@ -95,7 +110,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self.connection,
             self.spec,
             self.catalog,
-            recorded_plan(recorded),
+            Plan.of(recorded.plan),
             Path(self.parameters.prisma_dir),
         )
         if check is None:
@@ -142,7 +157,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
     def _recorded_alike(self) -> str | None:
         """Return the same of the plan that the ledger recorded."""
         recorded = read_recorded(self.connection, self.parameters.ledger_schema, self.spec)
-        return self._alike(recorded_plan(recorded)) if recorded else None
+        return self._alike(Plan.of(recorded.plan)) if recorded else None
 
     def apply(self) -> None:
         """Apply the plan, and show each statement with its time and lock."""
@@ -289,7 +304,7 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             from runbook.catalog import read_catalog
 
             self._catalog = read_catalog(
-                self.connection, self.spec, ledger_schema=self.parameters.ledger_schema
+                self.connection, self.spec, ledger_schema=self.parameters.ledger_schema, count=False
             )
 
     def conclude(self) -> None:

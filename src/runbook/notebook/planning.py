@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from runbook.notebook.findings import stop_at_blockers
+from runbook.notebook.recorded import is_vouched
 from runbook.notebook.session import Session, recorded_run, unfinished_run
 from runbook.numbers import duration
 from runbook.parameters import PlanParameters
@@ -11,6 +12,7 @@ from runbook.plan.estimate import FIXED_MS, by_statement, expected
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html, rules, statements
+from runbook.verify.models import foreseen_findings, import_findings
 from runbook.vocabulary import Finding, Level, Phase
 
 P = TypeVar("P", bound=PlanParameters)
@@ -38,9 +40,15 @@ class Planning(Session[P]):
         """Whether the notebook makes the plan for somebody else to run."""
         return False
 
+    def require_trust(self) -> None:
+        """Leave it to the review, which says everything at once."""
+
     def find(self) -> None:
         """Review the catalog, show the findings, and stop at a blocker."""
         with self._timed("review"):
+            if self.is_repeat or self.catalog.unfinished:
+                # There is no review: what it would refuse for want of trust is asked for here.
+                super().require_trust()
             if self.is_repeat:
                 self._show_repeat()
                 return
@@ -54,15 +62,18 @@ class Planning(Session[P]):
                 strict=self.is_strict,
                 reading=self.only_reads,
             )
+            findings += tuple(import_findings(self.spec, allowed=self.parameters.allow_models))
             if self.spec.models and not blockers(findings):
                 findings += self._foreseen()
             self.note_findings(findings)
             stop_at_blockers(findings)
 
+    def vouched(self, sha256: str) -> bool:
+        """Return whether somebody vouches for a recorded plan of that hash."""
+        return is_vouched(self.parameters.reports, sha256, self.spec, self.catalog.server)
+
     def _foreseen(self) -> tuple[Finding, ...]:
         """Return what the checks will find of the application's models."""
-        from runbook.verify.models import foreseen_findings
-
         return tuple(foreseen_findings(self.connection, self.spec))
 
     def make_plan(self) -> None:
@@ -74,7 +85,7 @@ class Planning(Session[P]):
             assert self.catalog.table is not None
             options, unfinished = self.parameters.options, self.catalog.unfinished
             plan = (
-                resumed_plan(self.spec, unfinished, options.mode)
+                resumed_plan(self.spec, unfinished, options.mode, vouched=self.vouched)
                 if unfinished
                 else build_plan(self.spec, self.catalog, options)
             )

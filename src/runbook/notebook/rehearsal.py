@@ -59,6 +59,7 @@ class Rehearsal(Planning[RehearseParameters]):
                 copy=copy,
                 original=self.catalog,
                 options=replace(given.options, mode=self.plan.mode),
+                allow_models=given.allow_models,
                 limits=given.limits,
                 wait_ms=given.lock_timeout_ms,
             )

@@ -13,6 +13,7 @@ from runbook.notebook.stopped_run import StoppedRun
 from runbook.parameters import RollbackParameters
 from runbook.record import Stage, after_commit
 from runbook.run.online import RESUME
+from runbook.run.wayback.obstacles import ROLLBACK_ACTS
 
 
 class Way(Protocol):
@@ -41,6 +42,7 @@ class Rollback(Session[RollbackParameters]):
     """Takes a run back."""
 
     step = "rollback"
+    acts = ROLLBACK_ACTS
     stage = Stage.READING
     parameters_type = RollbackParameters
     counts_rows = False  # the spec's rules may not be those of the run

@@ -8,8 +8,8 @@ import psycopg
 
 from runbook.catalog import read_catalog, read_server
 from runbook.database import Target, connect, resolve
-from runbook.errors import RefusedError, UsageError
-from runbook.facts import Catalog, LedgerEntry, Unfinished
+from runbook.errors import BlockedError, RefusedError, UsageError
+from runbook.facts import Act, Catalog, LedgerEntry, Unfinished
 from runbook.notebook.base import Notebook
 from runbook.notebook.findings import as_table
 from runbook.numbers import size
@@ -18,6 +18,8 @@ from runbook.record import Database, Stage
 from runbook.report import html, statements
 from runbook.run.online import Journal
 from runbook.spec import Spec, load_spec
+from runbook.trust.ledger import REMEDY
+from runbook.trust.owner_code import EVERY_ACT, require_trust
 from runbook.vocabulary import Finding
 
 P = TypeVar("P", bound=TargetParameters)
@@ -28,6 +30,8 @@ class Session(Notebook[P]):
 
     counts_rows: ClassVar[bool] = True
     """Whether reading the catalog counts the rows by the spec's rules."""
+    acts: ClassVar[frozenset[Act]] = EVERY_ACT
+    """What the notebook does to the table, and so has code on it run."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         """Take the parameters from the notebook's namespace.
@@ -76,12 +80,35 @@ class Session(Notebook[P]):
                 self.spec,
                 ledger_schema=self.parameters.ledger_schema,
                 count=self.counts_rows,
+                trust_owner_code=self.parameters.trust_owner_code,
                 connect=self.open,
                 tell=self.tell if self.counts_rows else lambda text, share: None,
             )
             self._progress = None
             self.record.note_catalog(self._catalog)
             self.show(_table_facts(self._catalog))
+        with self._timed("trust"):
+            self.require_trust()
+
+    def require_trust(self) -> None:
+        """Raise `BlockedError` where the ledger is somebody else's, or the notebook would have code
+        of less privileged roles run that is not trusted; note what is."""
+        if self.catalog.ledger_problem:
+            raise BlockedError(self.catalog.ledger_problem, f"Nothing was changed. {REMEDY}")
+        found = require_trust(
+            self.catalog.owner_code,
+            self.catalog.server.user,
+            acts=self.acts,
+            trusted=self.parameters.trust_owner_code,
+        )
+        if found:
+            self.note_findings(found)
+
+    @property
+    def known_code(self) -> tuple[str, ...]:
+        """Code of less privileged roles that is trusted."""
+        trusted = self.parameters.trust_owner_code
+        return tuple(map(str, self.catalog.owner_code)) if trusted else ()
 
     @property
     def connection(self) -> psycopg.Connection[Any]:

@@ -2,9 +2,10 @@
 
 from runbook.errors import ChecksFailed, RefusedError
 from runbook.facts import Unfinished
+from runbook.notebook.recorded import vouched
 from runbook.notebook.session import Session, unfinished_run
 from runbook.parameters import RollbackParameters
-from runbook.plan import Plan
+from runbook.plan import believed_plan
 from runbook.record import PlanRecord, Stage
 from runbook.report import html
 from runbook.run.drift import differences
@@ -16,7 +17,13 @@ class StoppedRun:
 
     def __init__(self, session: Session[RollbackParameters], unfinished: Unfinished) -> None:
         self._session, self._unfinished = session, unfinished
-        self._plan = _recorded_plan(unfinished)
+        self._plan = believed_plan(
+            unfinished.plan,
+            unfinished.plan_sha256,
+            session.spec,
+            run=f"run {unfinished.run_id}",
+            vouched=vouched(session),
+        )
         self._taken_back: TakenBack | None = None
 
     def find(self) -> None:
@@ -47,6 +54,7 @@ class StoppedRun:
                 self._plan,
                 wait_ms=session.parameters.lock_timeout_ms,
                 max_wait_ms=session.parameters.max_wait_ms,
+                trust_owner_code=session.parameters.trust_owner_code,
                 journal=journal,
             )
 
@@ -76,17 +84,3 @@ class StoppedRun:
             "catalog is as it was before it.",
             "",
         )
-
-
-def _recorded_plan(unfinished: Unfinished) -> Plan:
-    """Return the plan as it was recorded, whatever the spec says by now.
-
-    Raises `RefusedError` where this version cannot read it.
-    """
-    try:
-        return Plan.of(unfinished.plan)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(
-            f"The plan of run {unfinished.run_id} cannot be read by this version of the runbook.",
-            "Nothing was changed. Take the run back with the version that began it.",
-        ) from error

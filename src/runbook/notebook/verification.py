@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from runbook.errors import ChecksFailed, Outcome
+from runbook.facts import Act
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import TargetParameters, VerifyParameters
 from runbook.record import CountAfter, Counts, Stage
@@ -20,11 +21,23 @@ class Checking(Session[P]):
         """Ask every check, note the answers and show them; return the rows as counted, here or,
         as `counted`, by the run itself."""
         verified = verify(
-            self.connection, self.spec, self.entry(), counted, more=self.further_checks()
+            self.connection,
+            self.spec,
+            self.entry(),
+            counted,
+            ledger_schema=self.parameters.ledger_schema,
+            known_code=self.known_code,
+            allow_models=self.allows_models,
+            more=self.further_checks(),
         )
         self.record.checks = [vars(result).copy() for result in verified.results]
         self.show(_checks(verified.results))
         return verified.rows
+
+    @property
+    def allows_models(self) -> bool:
+        """Whether the module that the spec names may be imported."""
+        return False
 
     def further_checks(self) -> tuple[Check, ...]:
         """Return checks beyond the spec's."""
@@ -56,8 +69,13 @@ class Verification(Checking[VerifyParameters]):
     """The checks of a recorded run."""
 
     step = "verify"
+    acts = frozenset({Act.READ})
     stage = Stage.READING
     parameters_type = VerifyParameters
+
+    @property
+    def allows_models(self) -> bool:
+        return self.parameters.allow_models
 
     def recorded(self) -> None:
         """Show the run that the ledger recorded."""

@@ -8,6 +8,7 @@ updated, the trigger classifies it; what is left after all is found by the sweep
 from runbook import sql
 from runbook.facts import Table
 from runbook.operations.fingerprint import row_hash
+from runbook.operations.value import enum_text, is_other_label
 
 
 def batch(
@@ -36,7 +37,13 @@ def batch(
 def sweep(relation: sql.Composable, column: str, label: sql.Composable) -> str:
     """Return the query that counts the rows of each label and table, those among them whose label
     is not the rules', and the first and the last block that holds one."""
-    return sql.render(_SWEEP, table=relation, column=column, expected=label)
+    return sql.render(
+        _SWEEP,
+        table=relation,
+        column=column,
+        text=enum_text("label"),
+        wrong=is_other_label(column, label),
+    )
 
 
 _BATCH = """\
@@ -44,27 +51,29 @@ WITH runbook_before AS MATERIALIZED (
     SELECT ctid AS {place},
         {before} AS {hash}
     FROM {table}
-    WHERE ctid >= $1::tid AND ctid < $2::tid AND {filter}
+    WHERE ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid
+        AND ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid AND {filter}
     FOR NO KEY UPDATE SKIP LOCKED
 ), runbook_after AS (
     UPDATE {table} AS changed
     SET {assignments}
     FROM runbook_before
-    WHERE changed.ctid = runbook_before.{place}
-        AND changed.ctid >= $1::tid AND changed.ctid < $2::tid
+    WHERE changed.ctid OPERATOR(pg_catalog.=) runbook_before.{place}
+        AND changed.ctid OPERATOR(pg_catalog.>=) $1::pg_catalog.tid
+        AND changed.ctid OPERATOR(pg_catalog.<) $2::pg_catalog.tid
     RETURNING runbook_before.{hash} AS before,
         {after} AS after
 )
-SELECT count(*), coalesce(sum(before), 0), coalesce(sum(after), 0),
-    count(*) FILTER (WHERE before IS DISTINCT FROM after)
+SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(before), 0),
+    coalesce(pg_catalog.sum(after), 0),
+    pg_catalog.count(*) FILTER (WHERE before OPERATOR(pg_catalog.<>) after)
 FROM runbook_after"""
 
 _SWEEP = """\
-SELECT label, relation, count(*) AS rows, count(*) FILTER (WHERE wrong) AS wrong,
+SELECT {text} AS label, relation, count(*) AS rows, count(*) FILTER (WHERE wrong) AS wrong,
     min(block) FILTER (WHERE wrong) AS first, max(block) FILTER (WHERE wrong) AS last
 FROM (
-    SELECT {column} AS label, {column} IS DISTINCT FROM
-        {expected} AS wrong, (ctid::text::point)[0]::bigint AS block,
+    SELECT {column} AS label, {wrong} AS wrong, (ctid::text::point)[0]::bigint AS block,
         tableoid::bigint AS relation
     FROM {table}
-) AS swept GROUP BY label, relation"""
+) AS swept GROUP BY swept.label, relation"""

@@ -64,6 +64,11 @@ class Expected:
         """The migrated table, quoted."""
         return sql.name(self.schema, self.table_after)
 
+    @property
+    def named(self) -> sql.Composable:
+        """Its quoted name as a literal, for `::regclass`."""
+        return sql.named(self.schema, self.table_after)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
@@ -115,6 +120,7 @@ class Scope:
         state: str | None = None,
         cleanup: str | None = None,
         made: Made | None = None,
+        application_schema: str | None = None,
         row_us: float = 0.0,
     ) -> Statement:
         """Return a statement with this run's lock timeout."""
@@ -130,6 +136,7 @@ class Scope:
             state=state,
             cleanup=cleanup,
             made=made,
+            application_schema=application_schema,
             row_us=row_us,
         )
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from runbook import sql
-from runbook.facts import Census
+from runbook.facts import Census, Table
 from runbook.numbers import duration
 from runbook.operations.addition import addition_findings, violation_findings
 from runbook.operations.backfill import batch, sweep
@@ -40,6 +40,7 @@ from runbook.operations.trigger import (
     serve_old_name,
     update_trigger,
 )
+from runbook.operations.value import enum_text, is_label, is_other_label
 from runbook.vocabulary import Check, Finding, Level, Lock, Made, Phase, Role, Statement
 
 SCAN_US = 0.5
@@ -68,9 +69,12 @@ class Classify(Operation):
         """Return the columns that the rules look at, each once."""
         return tuple(dict.fromkeys(name for rule in self.rules for name in rule.when.columns()))
 
-    def label_expression(self, cast: sql.Composable | None = None) -> sql.Composable:
-        """Return the rules as one CASE expression: text, or each label cast to a type."""
-        return label_expression(self.rules, self.otherwise, cast)
+    def label_expression(
+        self, table: Table | None, cast: sql.Composable | None = None
+    ) -> sql.Composable:
+        """Return the rules on a table's columns as one CASE expression: text, or each label cast to
+        a type."""
+        return label_expression(self.rules, self.otherwise, table, cast)
 
     # -- before ------------------------------------------------------------------------------
 
@@ -249,15 +253,16 @@ class Classify(Operation):
                     "UPDATE {table}\nSET {assignments}\nWHERE {others}",
                     table=scope.relation,
                     assignments=self._assignments(scope),
-                    others=others_expression(self.rules, self.otherwise, label),
+                    others=others_expression(self.rules, self.otherwise, label, scope.table),
                 ),
                 f"Classify the rows that are not {label}",
                 lock=Lock.ROW_EXCLUSIVE,
+                application_schema=self._application_schema(scope),
                 row_us=self._update_us(scope),
             )
             yield self._drop_default(scope, Phase.ATOMIC)
         if scope.old_name_view:
-            given = self.label_expression()
+            given = self.label_expression(scope.table)
             yield from serve_old_name(scope, self.column, given, self.rule_columns())
 
     def _add_column(self, scope: Scope, label: str, phase: Phase = Phase.ATOMIC) -> Statement:
@@ -302,12 +307,16 @@ class Classify(Operation):
                 table=scope.relation,
                 column=self.column,
                 type=self._type(scope),
-                typed=self.label_expression(self._type(scope)),
+                typed=self.label_expression(scope.table, self._type(scope)),
             ),
             "Classify every row in one rewrite of the table",
             lock=Lock.ACCESS_EXCLUSIVE,
             row_us=rewrite_us(scope.table, rows := scope.census.total) / max(1, rows),
         )
+
+    def _application_schema(self, scope: Scope) -> str | None:
+        """Return where triggers that fire for an updated row look for names, if there are any."""
+        return scope.schema if scope.table.update_triggers else None
 
     def _type(self, scope: Scope) -> sql.Composable:
         return sql.name(scope.schema, self.type)
@@ -320,7 +329,7 @@ class Classify(Operation):
             "{same}{column} =\n    {typed}",
             same=sql.join("", same),
             column=self.column,
-            typed=self.label_expression(self._type(scope)),
+            typed=self.label_expression(scope.table, self._type(scope)),
         )
 
     # -- the change, online ------------------------------------------------------------------
@@ -358,17 +367,16 @@ class Classify(Operation):
     def online_statements(self, scope: Scope) -> Iterator[Statement]:
         label, _ = self._commonest(scope.census)
         yield self._add_column(scope, label, Phase.EXPAND)
-        yield from expand_trigger(scope, self.column, self.label_expression())
+        yield from expand_trigger(scope, self.column, self.label_expression(scope.table))
         for leaf in scope.table.leaves:
             yield self._batch(
                 scope,
                 leaf,
                 Role.BATCH,
                 sql.compose(
-                    "{column} = {label}\n        AND {others}",
-                    column=self.column,
-                    label=sql.value(label),
-                    others=others_expression(self.rules, self.otherwise, label),
+                    "{common}\n        AND {others}",
+                    common=is_label(sql.name(self.column), sql.value(label)),
+                    others=others_expression(self.rules, self.otherwise, label, scope.table),
                 ),
                 f"Classify the rows of a block range of {leaf[1]} that are not {label}",
                 row_us=SCAN_US + self._update_us(scope),
@@ -377,15 +385,13 @@ class Classify(Operation):
                 scope,
                 leaf,
                 Role.REDO,
-                sql.compose(
-                    "{column} IS DISTINCT FROM\n    {typed}",
-                    column=self.column,
-                    typed=self.label_expression(self._type(scope)),
-                ),
+                is_other_label(self.column, self.label_expression(scope.table, self._type(scope))),
                 f"Classify what is left of a block range of {leaf[1]}",
             )
         yield scope.statement(
-            sweep(scope.relation, self.column, self.label_expression(self._type(scope))),
+            sweep(
+                scope.relation, self.column, self.label_expression(scope.table, self._type(scope))
+            ),
             f"Count the rows of each {self.column}, and find any that is not the rules'",
             lock=Lock.ACCESS_SHARE,
             phase=Phase.BACKFILL,
@@ -414,6 +420,7 @@ class Classify(Operation):
             phase=Phase.BACKFILL,
             role=role,
             table=leaf,
+            application_schema=self._application_schema(scope),
             row_us=row_us,
         )
 
@@ -430,17 +437,18 @@ class Classify(Operation):
 
     # -- afterwards --------------------------------------------------------------------------
 
-    def rows_query(self, relation: sql.Composable) -> str:
-        """Return the query on the migrated rows: how many there are of each label that they have
-        and label that the rules give them now, in one scan."""
+    def rows_query(self, table: Table) -> str:
+        """Return the query on the rows of the migrated table: how many there are of each label that
+        they have and label that the rules give them now, in one scan."""
         return sql.render(
             # By the column, and not by its text, which would be made once a row.
-            "SELECT label::text, given, rows\nFROM (\n    SELECT {column} AS label,\n    {given} "
+            "SELECT {text}, given, rows\nFROM (\n    SELECT {column} AS label,\n    {given} "
             "AS given, count(*) AS rows\n    FROM {table} GROUP BY 1, 2\n"
             ") AS counted ORDER BY 1, 2",
-            table=relation,
+            table=sql.name(table.schema, table.name),
+            text=enum_text("label"),
             column=self.column,
-            given=self.label_expression(),
+            given=self.label_expression(table),
         )
 
     def checks(self, expected: Expected) -> Iterator[Check]:
@@ -471,7 +479,7 @@ class Classify(Operation):
             title=f"{self.column} is of its type, NOT NULL and without default",
             sql=sql.render(
                 _COLUMN,
-                table=sql.value(sql.text(expected.relation)),
+                table=expected.named,
                 column=sql.value(self.column),
             ),
             expected={

@@ -4,7 +4,7 @@ Two-valued throughout: a comparison with NULL does not match, and `not` of it do
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, LiteralString, Self
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 from runbook import sql
+from runbook.facts import Table
 from runbook.operations.base import Name
+from runbook.operations.value import equals, is_null, like
 
 
 def _listed(item: Any) -> Any:
@@ -80,43 +82,29 @@ class Condition(BaseModel):
         for part in (*(self.any or ()), *(self.all or ()), *filter(None, [self.not_])):
             yield from part.compared()
 
-    def predicate(self) -> sql.Composable:
-        """Return it as an SQL predicate, safe to stand beside AND and OR."""
+    def predicate(self, table: Table | None) -> sql.Composable:
+        """Return it as an SQL predicate, safe to stand beside AND and OR: on the columns of a table
+        as their types compare, or, without one, as a person reads it."""
         if self.any is not None:
-            return _joined(" OR ", self.any)
+            return _joined(" OR ", self.any, table)
         if self.all is not None:
-            return _joined(" AND ", self.all)
+            return _joined(" AND ", self.all, table)
         if self.not_ is not None:
-            return sql.compose("({part}) IS NOT TRUE", part=self.not_.predicate())
+            return sql.compose("({part}) IS NOT TRUE", part=self.not_.predicate(table))
         assert self.column is not None
+        column, reference = table.column(self.column) if table else None, sql.name(self.column)
         if self.is_null is not None:
-            test = sql.compose("IS NULL" if self.is_null else "IS NOT NULL")
-            return sql.compose("{column} {test}", column=self.column, test=test)
+            return is_null(column, reference, null=self.is_null)
         if self.like is not None:
-            return self._like(self.column, self.like)
-        return self._equals(self.column, self.equals or ())
-
-    @staticmethod
-    def _equals(column: str, items: tuple[Scalar, ...]) -> sql.Composable:
-        if len(items) == 1:
-            return sql.compose("{column} = {item}", column=column, item=sql.value(items[0]))
-        return sql.compose("{column} IN ({items})", column=column, items=sql.values(items))
-
-    @staticmethod
-    def _like(column: str, patterns: tuple[str, ...]) -> sql.Composable:
-        """Compare as text, so that enum columns can be matched too."""
-        if len(patterns) == 1:
-            return sql.compose(
-                "{column}::text LIKE {pattern}", column=column, pattern=sql.value(patterns[0])
-            )
-        return sql.compose(
-            "{column}::text LIKE ANY (ARRAY[{patterns}])",
-            column=column,
-            patterns=sql.values(patterns),
-        )
+            return like(column, reference, self.like)
+        return equals(column, reference, self.equals or ())
 
 
-def _joined(separator: Any, parts: tuple[Condition, ...]) -> sql.Composable:
+def _joined(
+    separator: LiteralString, parts: tuple[Condition, ...], table: Table | None
+) -> sql.Composable:
     if len(parts) == 1:
-        return parts[0].predicate()
-    return sql.compose("({parts})", parts=sql.join(separator, (part.predicate() for part in parts)))
+        return parts[0].predicate(table)
+    return sql.compose(
+        "({parts})", parts=sql.join(separator, (part.predicate(table) for part in parts))
+    )

@@ -156,7 +156,7 @@ class CreateEnum(Operation):
                 "FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid\n"
                 "WHERE t.typname = {type} AND t.typnamespace = {schema}::regnamespace",
                 type=sql.value(self.name),
-                schema=sql.value(sql.text(sql.name(expected.schema))),
+                schema=sql.named(expected.schema),
             ),
             expected=list(self.labels),
         )

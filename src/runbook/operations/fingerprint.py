@@ -16,6 +16,7 @@ constant keeps it from scanning in parallel as well.
 
 from runbook import sql
 from runbook.facts import Column, Table
+from runbook.operations.value import as_exact_text
 
 ROW_HASH = (
     "2^64 × hash_numeric_extended(hash_record_extended(row, 0), 0) + "
@@ -23,10 +24,13 @@ ROW_HASH = (
     "before: 128 bits a row"
 )
 
-ONCE = "OFFSET '0'::bigint"
+ONCE = "OFFSET '0'::pg_catalog.int8"
 """Ends a subquery that is to be evaluated once a row."""
 
-_HALF = "hash_numeric_extended(hash_record_extended({image}, {seed})::numeric, {seed})"
+_HALF = (
+    "pg_catalog.hash_numeric_extended("
+    "pg_catalog.hash_record_extended({image}, {seed})::pg_catalog.numeric, {seed})"
+)
 _HIGH = "18446744073709551616"
 
 
@@ -45,7 +49,8 @@ def row_image(table: Table, alias: str | None = None) -> sql.Composable:
 def row_hash(table: Table, alias: str | None = None) -> sql.Composable:
     """Return the hash of a row of the table, which may go by an alias."""
     return sql.compose(
-        "(SELECT {first}::numeric * {high}\n        + {second}\n    FROM (SELECT {image} AS image "
+        "(SELECT {first}::pg_catalog.numeric OPERATOR(pg_catalog.*) {high}\n"
+        "        OPERATOR(pg_catalog.+) {second}\n    FROM (SELECT {image} AS image "
         "{once}) AS row_image)",
         first=_half("image", 0),
         second=_half("image", 1),
@@ -58,7 +63,8 @@ def row_hash(table: Table, alias: str | None = None) -> sql.Composable:
 def sum_of_hashes(image: str) -> sql.Composable:
     """Return the sum of the hashes of rows whose images are in a column."""
     return sql.compose(
-        "coalesce(sum({first}) * {high}\n        + sum({second}), 0)",
+        "coalesce(pg_catalog.sum({first}) OPERATOR(pg_catalog.*) {high}\n"
+        "        OPERATOR(pg_catalog.+) pg_catalog.sum({second}), 0)",
         first=_half(image, 0),
         second=_half(image, 1),
         high=sql.compose(_HIGH),
@@ -70,7 +76,7 @@ def row_digest(table: Table, alias: str | None = None) -> sql.Composable:
     row: the columns' output forms, quoted (docs, 8.16.6)."""
     prefix = (alias,) if alias else ()
     return sql.compose(
-        "sha256(convert_to(ROW({columns})::text, 'UTF8'))",
+        "pg_catalog.sha256(pg_catalog.convert_to(ROW({columns})::pg_catalog.text, 'UTF8'))",
         columns=sql.join(", ", (sql.name(*prefix, column.name) for column in table.columns)),
     )
 
@@ -82,17 +88,16 @@ def _half(image: str, seed: int) -> sql.Composable:
 def _exact(column: Column, reference: sql.Composable) -> sql.Composable:
     """Return a column in a form whose hash tells any two stored values apart."""
     if column.exact_hash and column.sent_by:
-        return sql.compose("{send}({column})", send=sql.name(column.sent_by), column=reference)
+        send = sql.name("pg_catalog", column.sent_by)
+        return sql.compose("{send}({column})", send=send, column=reference)
     if column.exact_hash and column.type.endswith("[]"):
         # An array's own hash leaves out its bounds.
         return sql.compose(
-            "{column}, CASE WHEN array_ndims({column}) <> 1 OR array_lower({column}, 1) <> 1 "
-            "THEN array_dims({column}) END",
+            "{column}, CASE WHEN pg_catalog.array_ndims({column}) OPERATOR(pg_catalog.<>) 1 "
+            "OR pg_catalog.array_lower({column}, 1) OPERATOR(pg_catalog.<>) 1 "
+            "THEN pg_catalog.array_dims({column}) END",
             column=reference,
         )
     if column.exact_hash:
         return reference
-    if column.type.startswith(("character(", "bpchar")):
-        # Its cast to text strips trailing blanks.
-        return sql.compose('textin(bpcharout({column})) COLLATE "C"', column=reference)
-    return sql.compose('{column}::text COLLATE "C"', column=reference)
+    return sql.compose('{text} COLLATE pg_catalog."C"', text=as_exact_text(column, reference))

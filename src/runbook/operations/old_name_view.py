@@ -87,12 +87,21 @@ def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
     )
 
 
+_RIGHTS = {
+    right: sql.raw(right)
+    for right in (
+        ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"]
+    )
+}
+"""The rights on a table, as PostgreSQL writes them; of no other text is SQL made."""
+
+
 def _grant(view: sql.Composable, grant: Grant) -> str:
     columns = sql.compose(" ({column})", column=grant.column) if grant.column else sql.compose("")
     rights = sql.join(
         ", ",
         (
-            sql.compose("{right}{columns}", right=sql.raw(right), columns=columns)
+            sql.compose("{right}{columns}", right=_RIGHTS[right], columns=columns)
             for right in grant.rights
         ),
     )

@@ -159,7 +159,7 @@ class RenameTable(Operation):
             title=f"No constraint, index or sequence still carries {expected.table_before}'s name",
             sql=sql.render(
                 _OLD_NAMES,
-                table=sql.value(sql.text(expected.relation)),
+                table=expected.named,
                 prefix=sql.value(expected.table_before + "_"),
                 kept=sql.value(expected.table_after + "_"),
             ),

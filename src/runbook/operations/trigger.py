@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from runbook import sql
 from runbook.operations.base import NAME_BYTES, Scope
-from runbook.settings import pinned
+from runbook.trust.settings import pinned
 from runbook.vocabulary import Lock, Phase, Statement
 
 
@@ -78,8 +78,9 @@ def _serving(
     new, old = (
         sql.join(", ", (sql.compose(row, name=name) for name in rule_columns)) for row in _ROWS
     )
+    # A function, since PostgreSQL prints an operator on rows so that it cannot be read again.
     changed = sql.compose(
-        " AND ROW({new})::record OPERATOR(pg_catalog.*<>) ROW({old})::record", new=new, old=old
+        " AND NOT pg_catalog.record_image_eq(ROW({new}), ROW({old}))", new=new, old=old
     )
     yield from _on_update(scope, column, phase, changed if rule_columns else None)
     yield from _contracting(scope, column)
@@ -107,7 +108,7 @@ def _on_update(
     """Yield the trigger for updates by who does not know the column. It does not fire for the
     backfill's own, which would take a quarter longer (16 µs a row)."""
     when = sql.compose(
-        "WHEN (NEW.{column} IS NOT DISTINCT FROM OLD.{column}{also}) ",
+        "WHEN (pg_catalog.enum_eq(NEW.{column}, OLD.{column}){also}) ",
         column=column,
         also=also or sql.compose(""),
     )
@@ -138,7 +139,7 @@ def _function(scope: Scope, column: str, label: sql.Composable, phase: Phase) ->
 
 def _settings(schema: str) -> Iterator[sql.Composable]:
     """Yield what the rules mean their text by, whatever the writer's own settings are."""
-    for name, values in pinned(schema):
+    for name, values in pinned():
         if name != "row_security":
             yield sql.compose("SET {name} = {values}", name=name, values=sql.values(values))
 

@@ -11,12 +11,12 @@ from runbook.facts import Catalog, Table
 from runbook.operations.base import Additions, Operation, Scope
 from runbook.plan.digest import digests_after, digests_before, rows_of_ranges, savepoint
 from runbook.plan.estimate import FIXED_MS, nominal_ms
-from runbook.plan.facts import plan_facts
+from runbook.plan.facts import plan_facts, plan_inputs
 from runbook.plan.hand_set import hand_set
 from runbook.plan.model import Mode, Options, Plan
 from runbook.plan.tally import Tallies
-from runbook.settings import more_memory, pinned, set_local
 from runbook.spec import Spec
+from runbook.trust.settings import more_memory, pinned, set_local
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
 MAINTENANCE_MS = 1_500
@@ -94,11 +94,12 @@ def build_plan(spec: Spec, catalog: Catalog, options: Options) -> Plan:
         predicted=catalog.census.predicted,
         estimated_lock_ms=FIXED_MS if online else nominal_ms(there, rows),
         estimated_ms=nominal_ms(there, rows),
-        facts=plan_facts(table, catalog.types),
+        facts=plan_facts(table, catalog.types, catalog.owner_code),
         extended=_extended(atomic[-1], catalog),
         adds=_adds(online),
         spec_sha256=spec.sha256,
         ledger_schema=catalog.ledger_schema,
+        inputs=plan_inputs(catalog, table, options),
     )
 
 
@@ -230,7 +231,7 @@ def _way_back(course: list[Step], spec: Spec, options: Options) -> Iterator[Stat
 
     if spec.classify:
         yield counting(
-            hand_set(scope.schema, spec.table_after, spec.classify),
+            hand_set(scope.table, spec.table_after, spec.classify),
             f"Count the rows whose {spec.classify.column} is not the rules'",
             Role.HAND_SET,
             HAND_SET_US,
@@ -289,7 +290,7 @@ def _settings(scope: Scope, phase: Phase, options: Options) -> Iterator[Statemen
         ("lock_timeout", (f"{lock_ms}ms",)),
         ("statement_timeout", (f"{options.statement_timeout_ms}ms",)),
         ("synchronous_commit", (_COMMITS.get(phase, "on"),)),
-        *pinned(scope.schema),
+        *pinned(),
     ):
         yield _set(scope, phase, setting, *values)
     if phase is Phase.ATOMIC:

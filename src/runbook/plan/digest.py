@@ -19,6 +19,7 @@ from runbook import sql
 from runbook.facts import Column, Table
 from runbook.operations.base import Scope
 from runbook.operations.fingerprint import row_digest
+from runbook.operations.value import as_exact_text
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
 RANGE_ROWS = 10_000
@@ -35,7 +36,10 @@ ALGORITHM = (
     "over the SHA-256 of its rows as text, of all columns that existed before"
 )
 
-_ORDERED = re.compile(r"smallint|integer|bigint|numeric[^]]*|uuid|date|timestamp[^]]*")
+_ORDERED = re.compile(
+    r"smallint|integer|bigint|numeric(\(\d+,-?\d+\))?|uuid|date"
+    r"|timestamp(\(\d\))? with(out)? time zone"
+)
 """Types whose own order is used for the ranges; others are ordered as text, by bytes."""
 
 
@@ -211,7 +215,8 @@ class _Keyed:
                 ", ",
                 (
                     sql.compose(
-                        'hashtextextended({column}::text COLLATE "C", 0)', column=column.name
+                        'hashtextextended({text} COLLATE "C", 0)',
+                        text=as_exact_text(column, sql.name(column.name)),
                     )
                     for column in self.table.columns
                 ),
@@ -227,7 +232,7 @@ def _ordered(column: Column) -> sql.Composable:
     reference = sql.name(column.name)
     if _ORDERED.fullmatch(column.type):
         return reference
-    return sql.compose('({column}::text COLLATE "C")', column=reference)
+    return sql.compose('({text} COLLATE "C")', text=as_exact_text(column, reference))
 
 
 def _cast(column: Column) -> sql.Composable:

@@ -1,20 +1,47 @@
 """The facts that a plan rests on, as the plain data that its hash covers, and back again."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from runbook.facts import Catalog, Table, TypeFacts
-from runbook.plan.model import hashed
+from runbook.facts import Catalog, OwnerCode, Table, TypeFacts
+from runbook.plan.model import Options, hashed
 
 
-def plan_facts(table: Table, types: Mapping[str, TypeFacts]) -> dict[str, object]:
-    """Return the facts that the plan rests on and its hash covers."""
+def plan_facts(
+    table: Table, types: Mapping[str, TypeFacts], owner_code: Sequence[OwnerCode]
+) -> dict[str, object]:
+    """Return the facts that the plan rests on and its hash covers: the code of less privileged
+    roles that it is trusted to run is one of them."""
     return {
+        "owner_code": [str(one) for one in owner_code],
         "table": hashed(table),
         "types": {name: hashed(type_) for name, type_ in types.items()},
+    }
+
+
+def plan_inputs(catalog: Catalog, table: Table, options: Options) -> dict[str, Any]:
+    """Return what a plan's statements rest on beyond its facts, as plain data."""
+    assert catalog.census is not None
+    return {
+        "options": asdict(options),
+        "server": {
+            "version_number": catalog.server.version_number,
+            "user": catalog.server.user,
+        },
+        "census": {
+            "total": catalog.census.total,
+            "predicted": dict(catalog.census.predicted),
+            "group_counts": dict(catalog.census.group_counts),
+        },
+        "table": {
+            "owner": table.owner,
+            "heap_bytes": table.heap_bytes,
+            "index_bytes": table.index_bytes,
+            "grants": [asdict(one) for one in table.grants],
+        },
     }
 
 

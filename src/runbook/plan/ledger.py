@@ -25,8 +25,8 @@ def create_ledger(ledger_schema: str) -> str:
         schema=ledger_schema,
         ledger=ledger,
         rollback=sql.name(ledger_schema, "rollback"),
-        schema_name=sql.value(sql.text(sql.name(ledger_schema))),
-        ledger_name=sql.value(sql.text(ledger)),
+        schema_name=sql.named(ledger_schema),
+        ledger_name=sql.named(ledger_schema, "ledger"),
     )
 
 
@@ -48,7 +48,7 @@ def record_run(
         "table_after": sql.value(plan.table_after),
         "table_oid": sql.compose(
             "{table}::regclass",
-            table=sql.value(sql.text(sql.name(plan.schema, plan.table_after))),
+            table=sql.named(plan.schema, plan.table_after),
         ),
         "spec_sha256": sql.value(spec.sha256),
         "plan_sha256": sql.value(plan.sha256),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -31,6 +31,8 @@ class Options:
     """Whether a view stays under the old name, for an application that knows no other."""
     proof: Literal["spec", "hash", "sha256"] = "spec"
     """How the data is proved: as the spec says, by hashes of 128 bits, or by SHA-256."""
+    trust_owner_code: bool = False
+    """Whether code of less privileged roles may run with the connected role's rights."""
     statement_timeout_ms: int = 3_600_000
     """How long one statement may take; 0 is no limit."""
 
@@ -64,6 +66,8 @@ class Plan:
     """What the catalog shows of an online plan before its cutover: fact → names."""
     spec_sha256: str
     ledger_schema: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What else it was made from, for who makes it again; the hash does not cover it."""
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
@@ -109,9 +113,9 @@ def hashed(fact: object) -> Any:
     """Return a fact as plain data, without the fields that the hash does not cover."""
     if is_dataclass(fact):
         return {
-            field.name: hashed(getattr(fact, field.name))
-            for field in fields(fact)
-            if field.metadata.get("hashed", True)
+            one.name: hashed(getattr(fact, one.name))
+            for one in fields(fact)
+            if one.metadata.get("hashed", True)
         }
     if isinstance(fact, Mapping):
         return {key: hashed(val) for key, val in fact.items()}

@@ -24,7 +24,7 @@ def create_progress(ledger_schema: str) -> str:
         template,
         runs=runs,
         spans=sql.name(ledger_schema, SPANS),
-        runs_name=sql.value(sql.text(runs)),
+        runs_name=sql.named(ledger_schema, RUNS),
     )
 
 
@@ -55,7 +55,7 @@ def start_run(ledger_schema: str, run_id: str, plan: Plan, table_oid: int) -> st
 def oid_of(batch: Statement) -> sql.Composable:
     """Return the expression for the OID of the table that a batch is for."""
     assert batch.table is not None
-    return sql.compose("{name}::regclass", name=sql.value(sql.text(sql.name(*batch.table))))
+    return sql.compose("{name}::regclass", name=sql.named(*batch.table))
 
 
 def restart_backfill(ledger_schema: str, run_id: str, table_oid: int) -> str:

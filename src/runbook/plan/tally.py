@@ -15,6 +15,7 @@ from runbook import sql
 from runbook.facts import Census, Table
 from runbook.operations.classify import Classify
 from runbook.operations.fingerprint import ONCE, ROW_HASH, row_image, sum_of_hashes
+from runbook.operations.value import enum_text, is_other_label
 
 ALGORITHM = f"sum over the rows of {ROW_HASH}"
 
@@ -46,34 +47,37 @@ class Tallies:
     def before(self) -> str:
         """Return the query over the table as it is: rows and hashes per label that the rules
         give."""
-        label = self.classify.label_expression() if self.classify else _NULL
-        return self._tally(self.table.name, label, _FALSE)
+        label = self.classify.label_expression(self.table) if self.classify else _NULL
+        return self._tally(self.table.name, label, _FALSE, _LABEL)
 
     def after(self, name: str) -> str:
         """Return the query over the changed table: rows and hashes per label that the rows have,
         and how many of them the rules would now label differently."""
         if self.classify is None:
-            return self._tally(name, _NULL, _FALSE)
+            return self._tally(name, _NULL, _FALSE, _LABEL)
         column = self.classify.column
-        wrong = sql.compose(
-            "{column} IS DISTINCT FROM\n        {expected}",
-            column=column,
-            expected=self.classify.label_expression(
-                sql.name(self.table.schema, self.classify.type)
-            ),
-        )
+        type_ = sql.name(self.table.schema, self.classify.type)
+        wrong = is_other_label(column, self.classify.label_expression(self.table, type_))
         # By the column, and not by its text: that would be made once a row, not once a label.
-        return self._tally(name, sql.name(column), wrong, column)
+        return self._tally(name, sql.name(column), wrong, enum_text("label"), column)
 
-    def _tally(self, name: str, label: sql.Composable, wrong: sql.Composable, *also: str) -> str:
-        """Return a query of columns label, rows, wrong, hashes; `also` are columns beyond those of
-        the rules that label and wrong depend on."""
+    def _tally(
+        self,
+        name: str,
+        label: sql.Composable,
+        wrong: sql.Composable,
+        text: sql.Composable,
+        *also: str,
+    ) -> str:
+        """Return a query of columns label, rows, wrong, hashes; `text` gives the label's text, and
+        `also` are columns beyond those of the rules that label and wrong depend on."""
         columns = (*(self.classify.rule_columns() if self.classify else ()), *also)
         image, rows, hashes = (
             sql.free_name(wanted, columns) for wanted in ("image", "rows", "hashes")
         )
         return sql.render(
             _BY_GROUP if self.by_group else _BY_ROW,
+            text=text,
             label=label,
             wrong=wrong,
             columns=sql.names(columns),
@@ -87,10 +91,10 @@ class Tallies:
         )
 
 
-_NULL, _FALSE = sql.compose("NULL"), sql.compose("false")
+_NULL, _FALSE, _LABEL = sql.compose("NULL::text"), sql.compose("false"), sql.compose("label")
 
 _BY_ROW: LiteralString = """\
-SELECT label::text, count(*) AS rows, count(*) FILTER (WHERE wrong) AS wrong,
+SELECT {text} AS label, count(*) AS rows, count(*) FILTER (WHERE wrong) AS wrong,
     {hashes} AS hashes
 FROM (
     SELECT {label} AS label, {wrong} AS wrong,
@@ -99,7 +103,7 @@ FROM (
 ) AS tallied GROUP BY tallied.label"""
 
 _BY_GROUP: LiteralString = """\
-SELECT label::text, sum({as_rows})::bigint AS rows,
+SELECT {text} AS label, sum({as_rows})::bigint AS rows,
     coalesce(sum({as_rows}) FILTER (WHERE wrong), 0)::bigint AS wrong, sum({as_hashes}) AS hashes
 FROM (
     SELECT {label} AS label, {wrong} AS wrong,

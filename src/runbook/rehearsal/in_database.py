@@ -24,6 +24,7 @@ from runbook.rehearsal.copy import (
 from runbook.rehearsal.dump import Dump
 from runbook.rehearsal.rows import copy_rows
 from runbook.run.drift import differences
+from runbook.trust.session import open_session
 
 Connection = psycopg.Connection[Any]
 
@@ -58,12 +59,7 @@ class Filled:
 
     def connect(self) -> Connection:
         """Return a new connection to it."""
-        return psycopg.connect(
-            self.conninfo,
-            autocommit=True,
-            client_encoding="utf8",
-            fallback_application_name="runbook rehearse",
-        )
+        return open_session(self.conninfo, application="runbook rehearse")
 
 
 def fill(wanted: Scratch, into: Filled) -> Copy:

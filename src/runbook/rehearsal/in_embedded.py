@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from runbook import sql
 from runbook.embedded import Server, wheel_binaries
@@ -34,17 +35,28 @@ def copied(wanted: Scratch) -> Iterator[Copy]:
     server = Server(root / name, binaries=wheel_binaries(fitting))
     try:
         with server.lease():
-            with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
-                connection.execute(
-                    sql.render("CREATE DATABASE {name} TEMPLATE template0", name=name).encode()
-                )
+            _make(server, name)
+            conninfo = make_conninfo(server.conninfo(name), user=_OWNER)
             where = f"an embedded PostgreSQL {fitting} on {os.uname().nodename}"
-            yield fill(
-                wanted,
-                Filled(conninfo=server.conninfo(name), where=where, keeps_owners=False),
-            )
+            yield fill(wanted, Filled(conninfo=conninfo, where=where, keeps_owners=False))
     finally:
         server.destroy()
+
+
+_OWNER = "runbook_rehearsal"
+"""The role that the copy belongs to. It is no superuser: the copy's triggers and functions are the
+original's, and a superuser's could run programs on this machine (COPY … TO PROGRAM)."""
+
+
+def _make(server: Server, name: str) -> None:
+    """Make the database, and its owner, who may hold triggers back while the rows come in."""
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        for text in (
+            "CREATE ROLE {owner} LOGIN",
+            "GRANT SET ON PARAMETER session_replication_role TO {owner}",
+            "CREATE DATABASE {name} TEMPLATE template0 OWNER {owner}",
+        ):
+            connection.execute(sql.render(text, owner=_OWNER, name=name).encode())
 
 
 def _remove_abandoned(root: Path) -> None:

@@ -144,7 +144,7 @@ def _own_sequences(connection: Connection, table: Table, schema: str) -> None:
             ),
             sql.render(
                 "ALTER TABLE {made} ALTER COLUMN {column} SET DEFAULT nextval({sequence})",
-                **{**parts, "sequence": sql.value(sql.text(sequence))},
+                **{**parts, "sequence": sql.named(schema, one.name)},
             ),
         ):
             connection.execute(text.encode())

@@ -9,11 +9,11 @@ from typing import Any
 
 import psycopg
 
-from runbook.catalog import read_catalog
+from runbook.catalog import owner_code_of, read_catalog
 from runbook.catalog.ledger import read_recorded
 from runbook.errors import RefusedError, RunbookError
 from runbook.facts import Catalog
-from runbook.plan import Options, Plan, blockers, build_plan, review
+from runbook.plan import Options, Plan, believed_plan, blockers, build_plan, review
 from runbook.rehearsal.copy import Copy
 from runbook.run import Applied, Course, Executed, apply_atomic
 from runbook.run.course import milliseconds
@@ -57,6 +57,8 @@ class Rehearsing:
     original: Catalog
     """What the plan of the original was made from: the copy is migrated as that will be."""
     options: Options
+    allow_models: bool = False
+    """Whether the module that the spec names may be imported."""
     limits: Limits
     wait_ms: int
     plan: Plan | None = None
@@ -69,7 +71,10 @@ class Rehearsing:
         """
         with self._failing(name), self.copy.connect() as connection:
             catalog = read_catalog(
-                connection, self.copy.spec, ledger_schema=self.copy.ledger_schema
+                connection,
+                self.copy.spec,
+                ledger_schema=self.copy.ledger_schema,
+                trust_owner_code=self.options.trust_owner_code,
             )
             # By the original's rows: they choose the default label and the way to classify.
             catalog = replace(catalog, census=self.original.census)
@@ -90,11 +95,25 @@ class Rehearsing:
         # A copy that could not hold everything differs from the models by that alone.
         return tuple(
             result
-            for result in verify(connection, spec, applied).results
+            for result in verify(
+                connection,
+                spec,
+                applied,
+                ledger_schema=self.copy.ledger_schema,
+                known_code=self._known_code(connection),
+                allow_models=self.allow_models,
+            ).results
             if not (
                 self.copy.lacks and result.id == spec.criteria.get("model-drift", "model-drift")
             )
         )
+
+    def _known_code(self, connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+        """Return the code of less privileged roles in the copy, where it is trusted."""
+        if not self.options.trust_owner_code:
+            return ()
+        code = owner_code_of(connection, self.copy.spec, self.copy.ledger_schema)
+        return tuple(map(str, code))
 
     def _atomic(self, name: str, catalog: Catalog, plan: Plan) -> Leg:
         began, course = time.monotonic(), Course()
@@ -146,6 +165,15 @@ class Rehearsing:
             assert recorded is not None
             way = TakingBack(
                 recorded=recorded,
+                plan=believed_plan(
+                    recorded.plan,
+                    recorded.entry.plan_sha256,
+                    self.copy.spec,
+                    run="the rehearsed run",
+                    vouched=lambda sha256: False,
+                ),
+                trust_owner_code=self.options.trust_owner_code,
+                known_code=self._known_code(connection),
                 rollback_id=uuid.uuid4(),
                 lock_budget_ms=self.options.lock_budget_ms,
                 wait_ms=self.wait_ms,

@@ -7,7 +7,7 @@ import psycopg
 from runbook import sql
 from runbook.catalog import snapshot
 from runbook.rehearsal.copy import Scratch
-from runbook.settings import for_reading
+from runbook.trust.settings import for_reading
 
 Connection = psycopg.Connection[Any]
 
@@ -32,7 +32,7 @@ def copy_rows(source: Connection, target: Connection, wanted: Scratch) -> int:
         source.cursor() as reader,
         target.cursor() as writer,
     ):
-        source.execute(for_reading(table.schema).encode())
+        source.execute(for_reading().encode())
         with reader.copy(out.encode()) as read, writer.copy(into.encode()) as write:
             for block in read:
                 write.write(block)

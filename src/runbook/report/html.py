@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runbook.numbers import share
+from runbook.visible import visible
 
 _WORD = 20
 """Up to this length a text without spaces is never broken into lines."""
@@ -44,8 +45,8 @@ class Fragment:
     """Something to display: HTML where it can be shown, text elsewhere."""
 
     def __init__(self, markup: str, text: str) -> None:
-        self.markup = markup
-        self.text = text
+        self.markup = visible(markup, lines=True)
+        self.text = visible(text, lines=True)
 
     def _repr_html_(self) -> str:
         return self.markup

@@ -5,6 +5,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from runbook.numbers import share
+from runbook.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -34,6 +35,8 @@ def _environment() -> "Environment":
         loader=PackageLoader("runbook.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        # Markup was made by `html`, which has shown what it holds.
+        finalize=lambda value: visible(value, lines=True) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

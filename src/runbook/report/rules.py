@@ -16,7 +16,9 @@ READINGS = 2
 
 def rules(classify: Classify, census: Census) -> html.Fragment:
     """Return the rules in their order, with the rows that each takes and would take."""
-    predicates: list[object] = [html.Sql(sql.text(one.when.predicate())) for one in classify.rules]
+    predicates: list[object] = [
+        html.Sql(sql.text(one.when.predicate(None))) for one in classify.rules
+    ]
     predicates.append("everything else")
     return html.table(
         ["rule", "label", "predicate", "rows it takes", "share", "taken before it"],

@@ -24,6 +24,7 @@ from runbook.run.recorded import is_recorded, pid_of
 from runbook.run.rollback import committed_before, nothing_else, rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
+from runbook.trust.ledger import require_own_ledger
 from runbook.vocabulary import Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -232,6 +233,7 @@ class _AtomicRun:
             connection.execute(record(str(self.run_id)).encode())
         schema = self.catalog.ledger_schema
         connection.execute(create_ledger(schema).encode())
+        require_own_ledger(connection, schema)
         measured: dict[str, sql.Composable] = {
             "run_id": sql.value(self.run_id),
             "client": sql.compose("nullif(current_setting('application_name'), '')"),

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from runbook.run.tally import Proof, Tally
+from runbook.trust.settings import EMPTY_PATH_LOCALLY, application_path
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
 _TRANSACTIONS = (Phase.ATOMIC, Phase.EXPAND, Phase.CUTOVER, Phase.ROLLBACK)
@@ -52,6 +53,8 @@ class Course:
         values: Sequence[object] | None = None,
     ) -> psycopg.Cursor[Any]:
         """Execute a statement, with values for its `$1`, `$2` …, and note how long it took."""
+        if statement.application_schema:
+            connection.execute(application_path(statement.application_schema).encode())
         started = time.monotonic()
         try:
             if values is None:
@@ -65,6 +68,8 @@ class Course:
                 raise
             raise psycopg.errors.LockNotAvailable(str(error)) from error
         ended = time.monotonic()
+        if statement.application_schema:
+            connection.execute(EMPTY_PATH_LOCALLY.encode())
         locking = statement.role is Role.LOCK
         if locking:
             self.locked_at = ended

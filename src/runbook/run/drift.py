@@ -6,7 +6,13 @@ from typing import Any
 
 import psycopg
 
-from runbook.catalog import read_table, read_table_named, read_types, read_types_named
+from runbook.catalog import (
+    owner_code_of,
+    read_table,
+    read_table_named,
+    read_types,
+    read_types_named,
+)
 from runbook.plan import Plan, plan_facts
 from runbook.plan.difference import fact_differences, first_difference
 from runbook.spec import Spec
@@ -24,7 +30,8 @@ def drift(
     table = read_table(connection, spec)
     if table is None:
         return f"table {plan.schema}.{plan.table_before} is no longer there"
-    found = plan_facts(table, read_types(connection, spec))
+    code = owner_code_of(connection, spec, plan.ledger_schema)
+    found = plan_facts(table, read_types(connection, spec), code)
     facts, expected = (_comparable(one, plan) for one in (found, plan.facts))
     if is_expanded:
         facts["table"].pop("partitions")
@@ -49,6 +56,7 @@ def _comparable(facts: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
         for kind, fact in facts["table"].items()
     }
     return {
+        "owner_code": list(facts.get("owner_code", ())),
         "table": {**table, "columns": [extended(column) for column in table["columns"]]},
         "types": {
             name: extended(type_)
@@ -98,9 +106,11 @@ def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
     if table is None:
         return Differences(wrong=(f"table {plan.schema}.{plan.table_before} is gone",), new=())
     before, after = (
-        _comparable(facts, replace(plan, adds={})) for facts in (recorded, plan_facts(table, types))
+        _comparable(facts, replace(plan, adds={}))
+        for facts in (recorded, plan_facts(table, types, ()))
     )
     for facts in (before, after):
+        facts.pop("owner_code")
         facts["table"].pop("partitions", None)
     found = list(fact_differences(before, after))
     return Differences(

@@ -56,7 +56,8 @@ def what_failed(error: BaseException) -> str:
         return "The run was interrupted."
     if error.sqlstate is None or isinstance(error, psycopg.errors.AdminShutdown):
         return "The connection to the server was lost."
-    detail = f" {error.diag.message_detail}" if error.diag.message_detail else ""
+    detail = " ".join((error.diag.message_detail or "").split())
+    detail = f" {detail}" if detail else ""
     if error.sqlstate.startswith("23"):
         named = {"constraint": error.diag.constraint_name, "column": error.diag.column_name}
         what = ", ".join(f"{kind} {name!r}" for kind, name in named.items() if name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from runbook.bounded import TooLarge, read_text
 from runbook.errors import SpecError
 from runbook.spec.model import Spec
 
@@ -46,10 +47,24 @@ def parse_spec(text: str, *, file: str, schema: str = "") -> Spec:
         raise SpecError(
             f"Spec {file} is not valid TOML: {error}.", "Correct that line.", file=file
         ) from None
+    except RecursionError:
+        raise _too_deep(file) from None
     try:
         return Spec.model_validate(document | ({"schema": schema} if schema else {}))
     except ValidationError as error:
+        if any(one["type"] == "recursion_loop" for one in error.errors(include_url=False)):
+            raise _too_deep(file) from None
         raise _spec_error(error, document, file) from None
+    except RecursionError:
+        raise _too_deep(file) from None
+
+
+def _too_deep(file: str) -> SpecError:
+    return SpecError(
+        f"Spec {file} is nested too deeply to be read.",
+        "Write its conditions side by side: `any` and `all` take lists.",
+        file=file,
+    )
 
 
 def _text(reference: str) -> str:
@@ -65,9 +80,11 @@ def _text(reference: str) -> str:
             file=reference,
         )
     try:
-        return path.read_text("utf-8")
+        return read_text(path)
     except FileNotFoundError:
         problem, remedy = "is not there", "Correct the path."
+    except TooLarge as error:
+        problem, remedy = str(error), "No spec is that large: correct the path."
     except UnicodeDecodeError as error:
         problem, remedy = f"is not UTF-8 (byte {error.start})", "Save it as UTF-8."
     except OSError as error:

@@ -1,6 +1,6 @@
 """The checks: questions to the database after the change, each with its SQL and its answer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ from runbook import sql
 from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
-from runbook.settings import for_reading
 from runbook.spec import Spec
+from runbook.trust.owner_code import hold_code
+from runbook.trust.settings import for_reading
 from runbook.verify.ask import Failure, ask
-from runbook.verify.models import model_checks
+from runbook.verify.models import model_checks, require_models
 from runbook.verify.rows import Counted, count_rows
 from runbook.vocabulary import Check, CheckResult
 
@@ -34,6 +35,9 @@ def verify(
     entry: LedgerEntry,
     counted: Counted | None = None,
     *,
+    ledger_schema: str = "runbook",
+    known_code: Collection[str] = (),
+    allow_models: bool = False,
     more: Iterable[Check] = (),
 ) -> Verified:
     """Ask every check of a recorded run.
@@ -41,17 +45,26 @@ def verify(
     The rows are counted here, unless `counted` says what the run itself counted in its last
     statement. Everything is asked in one read-only snapshot, so that an application that goes on
     writing makes no difference between what is counted and what is asked; only the models, which
-    SQLAlchemy asks, come after it. `more` are checks beyond the spec's. Criteria of the user's own
+    SQLAlchemy asks, come after it. `known_code` is code of less privileged roles that is trusted,
+    `allow_models` whether the module that the spec names may be imported,
+    `more` are checks beyond the spec's. Criteria of the user's own
     come first. The connection must be in autocommit mode and outside any transaction.
     """
     with snapshot(connection):
-        connection.execute(for_reading(spec.schema_).encode())
+        connection.execute(for_reading().encode())
+        hold_code(
+            connection,
+            [(spec.schema_, spec.table_after)],
+            ledger_schema=ledger_schema,
+            known=known_code,
+        )
         counted = counted or count_rows(connection, spec)
         expected = _expected_of(spec, entry, counted)
         results = [
             _judge(check, connection, counted) for check in (*_checks(spec, expected), *more)
         ]
     if spec.models:
+        require_models(spec, allowed=allow_models)
         results += _ask_models(connection, spec, expected)
     named = set(expected.criteria.values())
     results.sort(key=lambda r: (r.id not in named, r.id if r.id in named else ""))
@@ -85,7 +98,7 @@ def _expected_of(spec: Spec, entry: LedgerEntry, counted: Counted) -> Expected:
 def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
     for operation in spec.operations:
         yield from operation.checks(expected)
-    table = sql.value(sql.text(expected.relation))
+    table = expected.named
     yield Check(
         id=expected.check_id("same-table"),
         title="It is the same table as before: renamed, not recreated (same OID)",

@@ -46,19 +46,35 @@ def model_drift(connection: "Connection", metadata: "MetaData", table: "Table") 
     return sorted([*found, *_labels(inspector, table)])
 
 
+def in_schema(
+    metadata: "MetaData", table: "Table", schema: str, *, name: str = ""
+) -> tuple["MetaData", "Table"]:
+    """Return a copy of mapped tables whose names without a schema mean that schema, and the copy of
+    one of them, which may get another `name`. So no schema has to be searched."""
+    from sqlalchemy import Enum, MetaData
+
+    copied = MetaData()
+    copies = {
+        one: one.to_metadata(
+            copied,
+            schema=one.schema or schema,
+            name=name if name and one is table else one.name,
+        )
+        for one in metadata.tables.values()
+    }
+    for copy in copies.values():
+        for column in copy.columns:
+            if isinstance(column.type, Enum) and column.type.schema is None:
+                column.type.schema = schema
+    return copied, copies[table]
+
+
 def foreseen_drift(
     connection: "Connection", metadata: "MetaData", table: "Table", spec: Spec
 ) -> list[str]:
     """Return how a mapped table will differ from the database's once a spec is applied, by the
     table as it is before: under its old name, without what the spec adds."""
-    from sqlalchemy import MetaData
-
-    before = MetaData()
-    copies = {
-        one: one.to_metadata(before, name=spec.table if one is table else one.name)
-        for one in metadata.tables.values()
-    }
-    copied = copies[table]
+    before, copied = in_schema(metadata, table, spec.schema_, name=spec.table)
     for index in copied.indexes:
         index.name = _old_name(spec, index.name)
     for constraint in copied.constraints:

@@ -2,15 +2,16 @@
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
-from runbook import sql
-from runbook.operations.base import Expected, warning
+from runbook.errors import UsageError
+from runbook.facts import Act
+from runbook.operations.base import Expected, blocker, warning
 from runbook.spec import Models, Spec
-from runbook.verify.drift import foreseen_drift, model_drift
+from runbook.trust.preflight import require_trusted
+from runbook.verify.drift import foreseen_drift, in_schema, model_drift
 from runbook.vocabulary import CheckResult, Finding
 
 
@@ -20,31 +21,46 @@ def model_checks(
     """Return the checks `model`, `relationships` and `model-drift`, each with what was asked."""
     models = spec.models
     assert models is not None
-    with _as_the_application(connection, expected.schema):
-        results = [_model_check(connection, spec, models, expected)]
-        if models.relationship:
-            results.append(_relationship_check(connection, models, models.relationship, expected))
-        return [*results, _drift_check(connection, models, expected)]
+    results = [_model_check(connection, spec, models, expected)]
+    if models.relationship:
+        results.append(_relationship_check(connection, models, models.relationship, expected))
+    return [*results, _drift_check(connection, models, expected)]
 
 
-_DEFAULT_SCHEMA = "public"
-"""Where PostgreSQL looks for a name without a schema, as its own search_path says."""
+_SHIPPED = "runbook.models."
+"""What the names of the modules that come with the runbook begin with."""
 
 
-@contextmanager
-def _as_the_application(connection: psycopg.Connection[Any], schema: str) -> Iterator[None]:
-    """Have names without a schema mean the spec's: an application of many tenants sets its
-    search_path so, and its models name no schema."""
-    if schema == _DEFAULT_SCHEMA:
-        yield
-        return
-    path = sql.render("{schema}, {default}", schema=schema, default=_DEFAULT_SCHEMA)
-    before = connection.execute("SELECT current_setting('search_path')").fetchone()
-    connection.execute("SELECT set_config('search_path', %s, false)", [path])
-    try:
-        yield
-    finally:
-        connection.execute("SELECT set_config('search_path', %s, false)", before)
+def may_import(models: Models, *, allowed: bool) -> bool:
+    """Return whether the module that a spec names may be imported: it is the runbook's own, or the
+    person who runs it says so. A spec is data; a module is code, and may lie in the current folder.
+    """
+    return allowed or models.module.startswith(_SHIPPED)
+
+
+def require_models(spec: Spec, *, allowed: bool) -> None:
+    """Raise `UsageError` where a spec names a module that may not be imported."""
+    if spec.models and not may_import(spec.models, allowed=allowed):
+        raise UsageError(_not_allowed(spec.models), _ALLOW)
+
+
+def import_findings(spec: Spec, *, allowed: bool) -> Iterator[Finding]:
+    """Yield that a spec names a module that may not be imported."""
+    if spec.models and not may_import(spec.models, allowed=allowed):
+        yield blocker("models-not-allowed", spec.models.module, _not_allowed(spec.models), _ALLOW)
+
+
+def _not_allowed(models: Models) -> str:
+    return (
+        f"The spec names the Python module {models.module!r} as its models, and to import it is to "
+        "run it."
+    )
+
+
+_ALLOW = (
+    "Read that module; if you trust it, pass --allow-models. Or take [models] out of the spec: its "
+    "checks then are not asked."
+)
 
 
 def _model_check(
@@ -72,7 +88,7 @@ def _model_check(
                 member.value for member in getattr(module, str(models.enum))
             )
         query = select(model).limit(1)
-        with Session(_engine(connection)) as session:
+        with Session(_engine(connection, expected.schema)) as session:
             text = _sql(session, query)
             session.scalars(query).first()
         observed["query"] = "answered"
@@ -101,9 +117,10 @@ def _relationship_check(
     texts: list[str] = []
     try:
         module = importlib.import_module(models.module)
-        with Session(_engine(connection)) as session:
+        with Session(_engine(connection, expected.schema)) as session:
             for name in models.related:
                 related = getattr(module, name)
+                _refuse_code(connection, related.__table__, expected.schema)
                 attribute = getattr(related, relationship)
                 query = select(*inspect(related).primary_key).join(attribute).limit(1)
                 texts.append(_sql(session, query))
@@ -120,6 +137,13 @@ def _relationship_check(
     )
 
 
+def _refuse_code(connection: psycopg.Connection[Any], table: Any, schema: str) -> None:
+    """Raise `BlockedError` where reading a related table would run code of a less privileged role:
+    it is none of the migration's, and its code was not looked at before."""
+    tables = [(table.schema or schema, table.name)]
+    require_trusted(connection, tables, acts=frozenset({Act.READ}), trusted=False)
+
+
 def _drift_check(
     connection: psycopg.Connection[Any], models: Models, expected: Expected
 ) -> CheckResult:
@@ -127,8 +151,10 @@ def _drift_check(
     observed: dict[str, object] = {}
     try:
         table = getattr(importlib.import_module(models.module), models.model).__table__
-        with _engine(connection).connect() as connected:
-            observed["differences"] = model_drift(connected, table.metadata, table)
+        with _engine(connection, expected.schema).connect() as connected:
+            observed["differences"] = model_drift(
+                connected, *in_schema(table.metadata, table, expected.schema)
+            )
     except Exception as error:
         observed["error"] = _in_a_line(error)
     return _result(
@@ -149,10 +175,7 @@ def foreseen_findings(connection: psycopg.Connection[Any], spec: Spec) -> Iterat
     object_ = f"{models.module}.{models.model}"
     try:
         table = getattr(importlib.import_module(models.module), models.model).__table__
-        with (
-            _as_the_application(connection, spec.schema_),
-            _engine(connection).connect() as connected,
-        ):
+        with _engine(connection, spec.schema_).connect() as connected:
             found = foreseen_drift(connected, table.metadata, table, spec)
     except Exception as error:
         found = [f"they cannot be read ({_in_a_line(error)})"]
@@ -176,8 +199,9 @@ def _result(
     )
 
 
-def _engine(connection: psycopg.Connection[Any]) -> Any:
-    """Return an engine over the connection at hand; its URL holds nothing secret."""
+def _engine(connection: psycopg.Connection[Any], schema: str) -> Any:
+    """Return an engine over the connection at hand; its URL holds nothing secret. Where the models
+    name no schema they mean the spec's, which is written out: none is searched."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
@@ -187,12 +211,21 @@ def _engine(connection: psycopg.Connection[Any]) -> Any:
         poolclass=StaticPool,
         hide_parameters=True,
         isolation_level="AUTOCOMMIT",
+        execution_options={"schema_translate_map": {None: schema}},
     )
 
 
 def _sql(session: Any, query: Any) -> str:
     """Return the SQL that the ORM emits, values in their places."""
-    return str(query.compile(session.get_bind(), compile_kwargs={"literal_binds": True}))
+    engine = session.get_bind()
+    return str(
+        query.compile(
+            engine,
+            schema_translate_map=engine.get_execution_options()["schema_translate_map"],
+            render_schema_translate=True,
+            compile_kwargs={"literal_binds": True},
+        )
+    )
 
 
 def _in_a_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 
 from runbook import sql
+from runbook.catalog import read_table_named
 from runbook.run import Applied
 from runbook.spec import Spec
 from runbook.verify.ask import Failure, ask
@@ -59,9 +60,10 @@ class Counted:
 def count_rows(connection: psycopg.Connection[Any], spec: Spec) -> Counted:
     """Count the migrated table's rows, by label and by the label that the rules give them now."""
     relation = sql.name(spec.schema_, spec.table_after)
-    if spec.classify is None:
+    table = read_table_named(connection, spec.schema_, spec.table_after)
+    if spec.classify is None or table is None:
         return _total(connection, relation)
-    query = spec.classify.rows_query(relation)
+    query = spec.classify.rows_query(table)
     found = ask(connection, query)
     if isinstance(found, Failure):
         return replace(_total(connection, relation), sql=query, failure=found)

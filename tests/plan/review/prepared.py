@@ -385,7 +385,7 @@ PREPARED: Mapping[str, Prepared] = {
             '["done", "wontfix"]', '["done", "never"]'
         ),
         tickets=(TICKETS[0], "INSERT INTO tickets (state) VALUES ('open'), ('gone')"),
-        finds=("B value-unknown",),
+        finds=("B value-unknown", "N rule-takes-nothing"),
     ),
     "an index without an operator class": Prepared(
         spec=PLAIN.replace(

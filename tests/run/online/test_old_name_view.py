@@ -319,7 +319,7 @@ def test_a_view_that_a_function_names_is_in_use(body: str, sample_newest: Databa
     with_view("online", sample_newest)
     sample_newest.execute(f"CREATE FUNCTION nightly() RETURNS bigint {body}")
     code, content, _ = told("contract", sample_newest, *HASTE)
-    assert code == 3 and "function nightly() names it" in content["message"]
+    assert code == 3 and "function public.nightly() names it" in content["message"]
     sample_newest.execute("DROP FUNCTION nightly()")
     assert told("contract", sample_newest, *HASTE)[0] == 0
 

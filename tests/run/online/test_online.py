@@ -390,7 +390,8 @@ def test_a_catalog_that_is_slow_to_read_is_no_lock_that_was_not_to_be_had(
 
     def judge(connection: psycopg.Connection[Any]) -> None:
         slowly = f"SELECT pg_sleep({2 * ONLINE.lock_timeout_ms / 1000}), count(*) FROM pg_locks"
-        slowly += " WHERE relation = 'enrichment_logs'::regclass AND mode = 'AccessExclusiveLock'"
+        slowly += " WHERE relation = 'public.enrichment_logs'::regclass"
+        slowly += " AND mode = 'AccessExclusiveLock'"
         looked.append(connection.execute(slowly.encode()).fetchall()[0][1])
 
     Short(

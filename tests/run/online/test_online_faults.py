@@ -107,7 +107,7 @@ def test_a_cutover_whose_answer_is_lost_is_looked_up(
 
     class Losing(psycopg.Connection[Any]):
         def commit(self) -> None:
-            row = self.execute("SELECT to_regclass('llama_logs') IS NOT NULL").fetchone()
+            row = self.execute("SELECT to_regclass('public.llama_logs') IS NOT NULL").fetchone()
             if row != (True,) or lost:
                 return super().commit()
             lost.append(True)

@@ -7,7 +7,9 @@ from typing import Any
 import psycopg
 
 from runbook.catalog.ledger import read_recorded
-from runbook.plan import blockers
+from runbook.facts import Recorded
+from runbook.plan import Plan, believed_plan, blockers
+from runbook.plan.remade import Vouch
 from runbook.run.drift import Differences
 from runbook.run.online import Journal
 from runbook.run.wayback import Comparison, HandSet, TakingBack, Undone
@@ -27,7 +29,7 @@ class RolledBackRun:
 
 def examined(database: Database, spec: Spec | None = None) -> tuple[Finding, ...]:
     """Return all that is said before the run is taken back."""
-    with database.connect() as connection:
+    with database.session() as connection:
         return _way(connection, spec).examine(connection)
 
 
@@ -39,7 +41,7 @@ def refusals(database: Database, spec: Spec | None = None) -> tuple[Finding, ...
 
 def hand_set_of(database: Database, spec: Spec | None = None) -> HandSet:
     """Return the labels that the rules do not give."""
-    with database.connect() as connection:
+    with database.session() as connection:
         way = _way(connection, spec)
         way.examine(connection)
     assert way.hand_set is not None
@@ -51,8 +53,8 @@ def roll_back(database: Database, spec: Spec | None = None, **more: Any) -> Roll
     `between` the counting and the transaction may be given."""
     journal = Journal()
     called = {name: more.pop(name, lambda: None) for name in ("between", "after")}
-    connect = more.pop("connect", database.connect)
-    with database.connect() as connection:
+    connect = more.pop("connect", database.session)
+    with database.session() as connection:
         way = _way(connection, spec, **{"max_wait_ms": 2000, **more})
         assert way.recorded.taken_back_at is None
         way.examine(connection)
@@ -68,4 +70,21 @@ def roll_back(database: Database, spec: Spec | None = None, **more: Any) -> Roll
 def _way(connection: psycopg.Connection[Any], spec: Spec | None, **more: Any) -> TakingBack:
     recorded = read_recorded(connection, "runbook", spec or load_spec("llamalog"))
     assert recorded is not None
-    return TakingBack(recorded=recorded, rollback_id=uuid.uuid4(), wait_ms=300, **more)
+    return TakingBack(
+        recorded=recorded,
+        plan=believed(
+            recorded,
+            spec or load_spec("llamalog"),
+            vouched=more.pop("vouched", lambda sha256: False),
+        ),
+        rollback_id=uuid.uuid4(),
+        wait_ms=300,
+        **more,
+    )
+
+
+def believed(recorded: Recorded, spec: Spec, *, vouched: Vouch = lambda sha256: False) -> Plan:
+    """Return a recorded plan that is made again: in a test nobody vouches for one."""
+    return believed_plan(
+        recorded.plan, recorded.entry.plan_sha256, spec, run="the run", vouched=vouched
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from runbook.errors import RefusedError
 from runbook.plan import build_plan
 from runbook.spec import load_spec
 from tests.cases import RENAMED
@@ -77,12 +78,14 @@ def test_names_of_any_kind(way: str, cluster: Cluster) -> None:
     cluster.drop(database)
 
 
-def test_what_the_spec_says_by_now_counts_for_nothing(sample: Database) -> None:
+def test_with_another_text_of_the_spec_somebody_must_vouch_for_the_plan(sample: Database) -> None:
     before = logical_state(sample)
     migrate(sample)
     spec = load_spec("llamalog")
     changed = spec.model_copy(update={"operations": spec.operations[:1], "models": None})
-    assert roll_back(sample, changed).rows.verdict == SAME
+    with pytest.raises(RefusedError, match="the spec's text is another one"):
+        roll_back(sample, changed)
+    assert roll_back(sample, changed, vouched=lambda sha256: True).rows.verdict == SAME
     assert logical_state(sample) == before
 
 

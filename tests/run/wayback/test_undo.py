@@ -154,8 +154,8 @@ def test_another_run_on_the_table_is_waited_for_and_not_disturbed(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("CREATE VIEW early AS SELECT category FROM llama_logs", "view early"),
-        ("ALTER TABLE llama_logs RENAME TO logs", "is logs now"),
+        ("CREATE VIEW early AS SELECT category FROM llama_logs", "view public.early"),
+        ("ALTER TABLE llama_logs RENAME TO logs", "is public.logs now"),
         (
             "ALTER TABLE llama_logs RENAME TO logs; CREATE TABLE llama_logs (LIKE logs)",
             "another one, with OID",

@@ -17,10 +17,12 @@ from runbook import sql
 from runbook.errors import RefusedError
 from runbook.export.prisma.folder import Folder, Migration, read_folder
 from runbook.export.prisma.migration import migration_sql
-from runbook.facts import Catalog
+from runbook.facts import Act, Catalog
 from runbook.plan import Plan
 from runbook.plan.ledger import json
 from runbook.spec import Spec
+from runbook.trust.owner_code import hold_code, owner_code_query, read_owner_code
+from runbook.trust.preflight import require_trusted
 from runbook.vocabulary import Check
 
 TABLE = "_prisma_migrations"
@@ -56,6 +58,7 @@ class Prisma:
 
     history: History
     migration: Migration
+    ledger_schema: str
 
     @classmethod
     def of(
@@ -67,7 +70,7 @@ class Prisma:
         `UsageError` for a folder that is none of Prisma's.
         """
         folder = read_folder(path)
-        history = read_history(connection, spec.schema_)
+        history = read_history(connection, spec.schema_, plan.ledger_schema)
         migration = _own(folder, history, migration_sql(spec, catalog, plan))
         differing = next(_differences(folder, history, migration), None)
         if differing:
@@ -75,7 +78,7 @@ class Prisma:
                 f"The history in {path} is not that of the database: {differing}.",
                 "Nothing was changed. `prisma migrate status` shows both; make them agree first.",
             )
-        return cls(history=history, migration=migration)
+        return cls(history=history, migration=migration, ledger_schema=plan.ledger_schema)
 
     @property
     def said(self) -> str:
@@ -94,6 +97,9 @@ class Prisma:
         return sql.render(
             _RECORD,
             table=sql.name(self.history.schema, TABLE),
+            code=sql.raw(
+                owner_code_query([(self.history.schema, TABLE)], ledger_schema=self.ledger_schema)
+            ),
             lock=sql.value(LOCK),
             known=json(sorted(known)),
             id=sql.value(run_id),
@@ -113,7 +119,7 @@ def recorded_check(
     None where the folder has it no more (its migrations were squashed). Raises `RefusedError` where
     the database has no history."""
     folder = read_folder(path)
-    history = read_history(connection, spec.schema_)
+    history = read_history(connection, spec.schema_, plan.ledger_schema)
     same = _same(folder, migration_sql(spec, catalog, plan))
     return history_check(history.schema, same[-1]) if same else None
 
@@ -134,7 +140,7 @@ def history_check(schema: str, migration: Migration) -> Check:
     )
 
 
-def read_history(connection: Connection, schema: str) -> History:
+def read_history(connection: Connection, schema: str, ledger_schema: str) -> History:
     """Read the history: the table's schema's, or the one that there is elsewhere. Raises
     `RefusedError` where there is none, or more than one that it may be."""
     found = [name for (name,) in connection.execute(_SCHEMAS, [TABLE]).fetchall()]
@@ -149,9 +155,10 @@ def read_history(connection: Connection, schema: str) -> History:
         )
     where = schema if schema in found else found[0]
     table = sql.name(where, TABLE)
+    _refuse_code(connection, where, ledger_schema)
     rows = connection.execute(sql.render(_ENTRIES, table=table).encode()).fetchall()
     may_write = connection.execute(
-        "SELECT has_table_privilege(%s::regclass, 'INSERT')", [sql.text(table)]
+        "SELECT has_table_privilege(%s::regclass, 'INSERT')", [sql.spelled(where, TABLE)]
     ).fetchone()
     return History(
         schema=where,
@@ -163,12 +170,27 @@ def read_history(connection: Connection, schema: str) -> History:
     )
 
 
-def forget(connection: Connection, run_id: str) -> tuple[str, ...]:
+def _refuse_code(connection: Connection, schema: str, ledger_schema: str) -> None:
+    """Raise `BlockedError` where reading or writing the history would run code of a less privileged
+    role: it is a table like any other."""
+    require_trusted(
+        connection,
+        [(schema, TABLE)],
+        acts=frozenset({Act.READ, Act.WRITE}),
+        ledger_schema=ledger_schema,
+        trusted=False,
+    )
+
+
+def forget(connection: Connection, run_id: str, ledger_schema: str) -> tuple[str, ...]:
     """Take the rows of a run out of every history of the database; return their migrations'
-    names."""
+    names. A history with code of a less privileged role was never written to, and is left alone."""
     found = [name for (name,) in connection.execute(_SCHEMAS, [TABLE]).fetchall()]
     names: list[str] = []
     for schema in found:
+        hold_code(connection, [(schema, TABLE)], ledger_schema=ledger_schema, known=None)
+        if read_owner_code(connection, [(schema, TABLE)], ledger_schema=ledger_schema):
+            continue
         statement = sql.render(_FORGET, table=sql.name(schema, TABLE), id=sql.value(run_id))
         names += [name for (name,) in connection.execute(statement.encode()).fetchall()]
     return tuple(names)
@@ -244,6 +266,12 @@ _FORGET: LiteralString = "DELETE FROM {table} WHERE id = {id} RETURNING migratio
 _RECORD: LiteralString = """\
 DO $prisma$
 BEGIN
+    LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;
+    SET LOCAL jit = off;
+    IF EXISTS ({code}) THEN
+        RAISE EXCEPTION 'the history of Prisma has code of another role by now'
+            USING HINT = 'It would run with your rights.';
+    END IF;
     IF NOT pg_try_advisory_xact_lock({lock}) THEN
         RAISE EXCEPTION 'prisma migrate is at work on this database'
             USING HINT = 'Run again when it is done.';

@@ -92,7 +92,7 @@ def _parts(plan: Plan) -> Iterator[Part]:
         yield Part(
             sql=sql.render(
                 _NOT_NULL,
-                table=sql.value(sql.text(relation)),
+                table=sql.named(plan.schema, plan.table_after),
                 quoted=sql.raw(sql.text(relation).replace("%", "%%").replace("'", "''")),
                 prefix=sql.value(plan.table_before + "_"),
                 before=sql.value(plan.table_before),

@@ -12,12 +12,13 @@ from runbook.plan.review.server import connection_findings, replication_findings
 from runbook.plan.review.space import space_findings
 from runbook.plan.review.table import missing_table, privilege_findings, table_findings
 from runbook.spec import Spec
+from runbook.trust.owner_code import EVERY_ACT, owner_code_findings
 from runbook.vocabulary import Finding, Level
 
 UNEXPECTED = {"otherwise-exceeded"}
 """Findings that a strict run takes for blockers."""
 
-OF_WHO_RUNS = {"privilege-missing", "read-only-server"}
+OF_WHO_RUNS = {"privilege-missing", "read-only-server", "owner-code"}
 """Findings that forbid the run, and not the reading: somebody else may run it, from elsewhere."""
 
 
@@ -38,7 +39,9 @@ def review(
     if strict:
         found = [_strictly(one) for one in found]
     if reading and _only_reads(catalog):
-        found = [_for_reading(one) for one in found]
+        # What its reading has run forbids that, too: then nothing was counted.
+        unread = {"owner-code"} if catalog.census is None else set()
+        found = [one if one.code in unread else _for_reading(one) for one in found]
     order = list(Level)
     return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
 
@@ -87,6 +90,12 @@ def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Findin
         return
     yield from table_findings(catalog, table)
     yield from privilege_findings(catalog)
+    yield from owner_code_findings(
+        catalog.owner_code,
+        catalog.server.user,
+        acts=EVERY_ACT,
+        trusted=options.trust_owner_code,
+    )
     course = list(steps(spec, catalog, table, options))
     for step in course:
         yield from step.operation.preconditions(step.scope)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from runbook.facts import Catalog, Kind, Table
 from runbook.operations.base import blocker, note, warning
 from runbook.spec import Spec
+from runbook.trust.ledger import REMEDY
 from runbook.vocabulary import Finding
 
 _DEFERRED = "INITIALLY DEFERRED"
@@ -173,14 +174,8 @@ def _tree_findings(table: Table, object_: str) -> Iterator[Finding]:
 
 def privilege_findings(catalog: Catalog) -> Iterator[Finding]:
     """Yield what the connected role lacks."""
-    if catalog.ledger_is_foreign:
-        yield blocker(
-            "ledger-foreign",
-            f"{catalog.ledger_schema}.ledger",
-            f"{catalog.ledger_schema}.ledger is there, but it is no ledger of the runbook, has "
-            "triggers or rules, or belongs to a role that could run code as this one.",
-            "Name another schema with --ledger-schema.",
-        )
+    if catalog.ledger_problem:
+        yield blocker("ledger-foreign", catalog.ledger_schema, catalog.ledger_problem, REMEDY)
     for missing in catalog.missing_privileges:
         yield blocker(
             "privilege-missing",

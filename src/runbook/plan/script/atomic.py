@@ -2,6 +2,7 @@
 tool can run it in a transaction of its own."""
 
 from collections.abc import Iterator, Mapping
+from itertools import dropwhile, takewhile
 from typing import LiteralString
 
 from runbook import sql
@@ -9,10 +10,11 @@ from runbook.facts import Table
 from runbook.plan.digest import algorithm
 from runbook.plan.ledger import create_ledger, record_rollback, record_run
 from runbook.plan.model import Plan
-from runbook.plan.script.guard import compare, guard, recorded
+from runbook.plan.script.guard import END_OF_TRUST, compare, guard, own_ledger, recorded, trust
 from runbook.plan.script.part import Part, part
 from runbook.plan.tally import ALGORITHM
 from runbook.spec import Spec
+from runbook.trust.settings import EMPTY_PATH_LOCALLY, application_path
 from runbook.vocabulary import Phase, Role, Statement
 
 _COMPARE_DIGESTS = """\
@@ -76,7 +78,9 @@ def there(spec: Spec, plan: Plan, table: Table, client: str) -> Iterator[Part]:
     for statement in plan.of_phase(Phase.ATOMIC):
         yield from _parts(statement)
         if statement.role is Role.LOCK:
+            yield from trust(plan)
             yield guard(plan, table)
+    yield END_OF_TRUST
     yield from record(spec, plan, _measured(plan, table), client)
 
 
@@ -85,15 +89,21 @@ def back(plan: Plan, client: str) -> Iterator[Part]:
     counted under the lock, since there is no other transaction."""
     ledger, rollback = (sql.name(plan.ledger_schema, name) for name in ("ledger", "rollback"))
     run = sql.compose(_RUN, ledger=ledger, rollback=rollback, plan=sql.value(plan.sha256))
+    back = sorted(plan.of_phase(Phase.ROLLBACK), key=_opens)
+    yield from map(part, takewhile(lambda one: one.role is Role.SETTING, back))
+    yield own_ledger(plan.ledger_schema)
     yield recorded(plan, run)
     tallies = {Role.TALLY_BEFORE: "runbook_back_before", Role.TALLY_AFTER: "runbook_back_after"}
-    for statement in sorted(plan.of_phase(Phase.ROLLBACK), key=_opens):
+    for statement in dropwhile(lambda one: one.role is Role.SETTING, back):
         if statement.role in tallies:
             yield _kept(statement, tallies[statement.role])
             if statement.role is Role.TALLY_BEFORE:
                 yield Part(sql=_BY_HAND, comments=("Refuse to lose a label set by hand",))
         elif statement.role is not Role.HAND_SET:
             yield part(statement)
+            if statement.role is Role.LOCK:
+                yield from trust(plan)
+    yield END_OF_TRUST
     yield compare(*tallies.values())
     counted = "runbook_back_after"
     measured = {
@@ -117,6 +127,7 @@ def record(
         sql=create_ledger(plan.ledger_schema),
         comments=("Make the ledger where it is not there yet",),
     )
+    yield own_ledger(plan.ledger_schema)
     known = {"run_id": sql.compose("gen_random_uuid()"), "client": sql.value(client)}
     yield Part(
         sql=record_run(plan.ledger_schema, spec, plan, {**known, **measured}),
@@ -169,6 +180,13 @@ def _parts(statement: Statement) -> Iterator[Part]:
         yield Part(sql=f"{kept.sql}\n)::text, true)", comments=kept.comments)
     elif statement.role in {Role.DIGEST_BEFORE, Role.DIGEST_AFTER}:
         yield from _digests(statement)
+    elif statement.application_schema:
+        yield Part(
+            sql=application_path(statement.application_schema),
+            comments=("Have triggers of the application find their tables",),
+        )
+        yield part(statement)
+        yield Part(sql=EMPTY_PATH_LOCALLY)
     elif statement.role not in _ONLY_RUN:
         yield part(statement)
 

@@ -1,6 +1,7 @@
 """What a script does for itself that the runbook does for a run: refuse another table, or a run
 beside it, and compare the tallies."""
 
+from collections.abc import Iterator
 from typing import LiteralString
 
 from runbook import sql
@@ -9,17 +10,17 @@ from runbook.facts import Table
 from runbook.plan.ledger import json
 from runbook.plan.model import Plan
 from runbook.plan.script.part import Part
+from runbook.trust.ledger import problems_query
+from runbook.trust.owner_code import owner_code_query
 
 _GUARD: LiteralString = """\
 DO {tag}
 DECLARE
-    path text := current_setting('search_path');
     found jsonb;
 BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtextextended({key}, 0)) THEN
         RAISE EXCEPTION 'another run is at work on this table' USING HINT = 'Nothing was changed.';
     END IF;
-    PERFORM set_config('search_path', '', true);
     SELECT jsonb_build_object(
         'columns', (SELECT coalesce(jsonb_agg(jsonb_build_array(
                 attname, format_type(atttypid, atttypmod), attnotnull) ORDER BY attnum), '[]')
@@ -31,19 +32,65 @@ BEGIN
                 x.relname, pg_get_indexdef(x.oid)) ORDER BY x.relname), '[]')
             FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid),
         'triggers', (SELECT coalesce(jsonb_agg(jsonb_build_array(
-                tgname, pg_get_triggerdef(oid)) ORDER BY tgname), '[]')
-            FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgenabled <> 'D'
+                tgname, pg_get_triggerdef(oid)) ORDER BY tgname, pg_get_triggerdef(oid)), '[]')
+            FROM pg_trigger WHERE tgrelid IN (SELECT c.oid UNION
+                    SELECT relid FROM pg_partition_tree(c.oid))
+                AND tgparentid = 0 AND NOT tgisinternal AND tgenabled <> 'D'
                 AND tgtype & 16 <> 0),
         'rules', (SELECT coalesce(jsonb_agg(rulename ORDER BY rulename), '[]')
             FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'))
     INTO found FROM pg_class c WHERE c.oid = {table}::regclass;
-    PERFORM set_config('search_path', path, true);
     IF found IS DISTINCT FROM {facts} THEN
         RAISE EXCEPTION 'the table is not the one that was reviewed'
             USING HINT = 'Nothing was changed. Make the plan again.';
     END IF;
 END
 {tag}"""
+
+_CODE = """\
+SELECT string_agg(format('%s %s%s (role %s)', kind, object, called, owner), '; ') AS found
+FROM (
+    SELECT kind, object, CASE WHEN function <> '' THEN ' calls ' || function ELSE '' END AS called,
+           owner
+    FROM (
+{query}
+    ) AS code
+) AS told
+WHERE format('%s %s%s (role %s)', kind, object, called, owner) <> ALL (ARRAY[{known}]::text[])"""
+
+_TRUST = """\
+DO $trust$
+DECLARE
+    found text;
+    was jsonb;
+BEGIN
+    -- To compile it, or to read whole catalogs, would take a hundred times as long as its rows do.
+    SELECT jsonb_object_agg(name, current_setting(name)) INTO was
+    FROM unnest(ARRAY['jit', 'enable_hashjoin', 'enable_mergejoin', 'enable_seqscan']) AS name;
+    PERFORM set_config(name, 'off', true) FROM jsonb_object_keys(was) AS name;
+    EXECUTE 'EXECUTE runbook_code_of_others' INTO found;
+    PERFORM set_config(key, value, true) FROM jsonb_each_text(was);
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'code of another role would run with your rights: %', found
+            USING HINT = 'This transaction changed nothing. Connect as that role.';
+    END IF;
+END
+$trust$"""
+
+_OWN_LEDGER = """\
+DO $ledger$
+DECLARE
+    found text;
+BEGIN
+    SELECT string_agg(said, '; ') INTO found FROM (
+{query}
+    ) AS problems;
+    IF found IS NOT NULL THEN
+        RAISE EXCEPTION 'the ledger is not the runbook''s own: %', found
+            USING HINT = 'This transaction changed nothing.';
+    END IF;
+END
+$ledger$"""
 
 _RECORDED: LiteralString = """\
 DO {tag}
@@ -84,7 +131,7 @@ def guard(plan: Plan, table: Table) -> Part:
         "triggers": [[t.name, t.definition] for t in table.update_triggers],
         "rules": list(table.rules),
     }
-    relation = sql.text(sql.name(table.schema, table.name))
+    relation = sql.spelled(table.schema, table.name)
     return Part(
         sql=sql.render(
             _GUARD,
@@ -94,6 +141,33 @@ def guard(plan: Plan, table: Table) -> Part:
             facts=json(facts),
         ),
         comments=("Refuse a table that is not the one that was reviewed, and a second run",),
+    )
+
+
+def trust(plan: Plan) -> Iterator[Part]:
+    """Yield what finds the code of less privileged roles on the table, by either of its names, and
+    refuses it: a script that psql runs has the rights of whoever started psql."""
+    tables = [(plan.schema, name) for name in dict.fromkeys([plan.table_before, plan.table_after])]
+    query = owner_code_query(tables, ledger_schema=plan.ledger_schema)
+    known = sql.values(plan.facts.get("owner_code", ()))
+    yield Part(
+        sql="PREPARE runbook_code_of_others AS\n"
+        + sql.render(_CODE, query=sql.raw(query), known=known),
+        comments=("What of the table is code of a less privileged role",),
+    )
+    yield TRUST
+
+
+TRUST = Part(sql=_TRUST, comments=("Refuse such code: PostgreSQL would run it with your rights",))
+
+END_OF_TRUST = Part(sql="DEALLOCATE runbook_code_of_others")
+
+
+def own_ledger(ledger_schema: str) -> Part:
+    """Return the block that refuses somebody else's ledger."""
+    return Part(
+        sql=sql.render(_OWN_LEDGER, query=sql.raw(problems_query(ledger_schema))),
+        comments=("Refuse a ledger that is somebody else's, or has code of theirs",),
     )
 
 

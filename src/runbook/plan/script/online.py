@@ -10,20 +10,27 @@ from runbook.plan.ledger import json
 from runbook.plan.model import Plan
 from runbook.plan.progress import oid_of
 from runbook.plan.script.atomic import counted, record
-from runbook.plan.script.guard import guard
+from runbook.plan.script.guard import TRUST, guard, trust
 from runbook.plan.script.part import part
 from runbook.spec import Spec
-from runbook.vocabulary import Phase, Role
+from runbook.trust.settings import EMPTY_PATH, EMPTY_PATH_LOCALLY, application_path
+from runbook.vocabulary import Phase, Role, Statement
 
 _BATCHES: LiteralString = """\
 -- Run it for every range of 200 blocks, each in a transaction of its own: where a hash differs, the
 -- batch is rolled back and the script ends
 SELECT format($each$DO $batch$
 DECLARE
-    rows bigint; before numeric; after numeric; differing bigint;
+    rows bigint; before numeric; after numeric; differing bigint; others text;
 BEGIN
+    EXECUTE 'EXECUTE runbook_code_of_others' INTO others;
+    IF others IS NOT NULL THEN
+        RAISE EXCEPTION 'code of another role would run with your rights: %%', others;
+    END IF;
+    {path};
     EXECUTE 'EXECUTE runbook_batch_{n} (''(%1$s,0)'', ''(%2$s,0)'')'
     INTO rows, before, after, differing;
+    SET LOCAL search_path = '';
     IF differing <> 0 THEN
         RAISE EXCEPTION 'the proof failed: %% of %% rows had a value of another column altered',
                 differing, rows
@@ -56,6 +63,7 @@ def phases(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     for statement in plan.of_phase(Phase.EXPAND):
         yield str(part(statement))
         if statement.role is Role.LOCK:
+            yield from map(str, trust(plan))
             yield str(guard(plan, table))
     yield "COMMIT;"
     yield from _backfill(plan)
@@ -64,6 +72,8 @@ def phases(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     yield BEGIN
     for statement in plan.of_phase(Phase.CUTOVER):
         yield str(part(statement))
+        if statement.role is Role.LOCK:
+            yield str(TRUST)
     yield from map(str, record(spec, plan, _measured(plan), "psql"))
     yield "COMMIT;"
 
@@ -75,11 +85,23 @@ def _backfill(plan: Plan) -> Iterator[str]:
             yield str(part(statement)).replace("SET LOCAL", "SET")
         elif statement.role is Role.BATCH:
             yield str(part(statement, f"PREPARE runbook_batch_{n} (tid, tid) AS\n"))
-            yield sql.render(_BATCHES, n=sql.raw(str(n)), table=oid_of(statement))
+            yield sql.render(
+                _BATCHES,
+                n=sql.raw(str(n)),
+                table=oid_of(statement),
+                path=sql.raw(_path(statement)),
+            )
         elif statement.role is Role.SWEEP:
             yield str(part(statement, "CREATE TEMPORARY TABLE runbook_swept AS\n"))
             yield _SWEPT
-    yield "RESET ALL;"
+    yield f"RESET ALL;\n{EMPTY_PATH};"
+
+
+def _path(statement: Statement) -> str:
+    """Return what sets the search path of a batch, as it stands inside format()."""
+    if not statement.application_schema:
+        return EMPTY_PATH_LOCALLY
+    return application_path(statement.application_schema).replace("%", "%%")
 
 
 def _measured(plan: Plan) -> Mapping[str, sql.Composable]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from runbook.visible import visible
 from runbook.vocabulary import Statement
 
 
@@ -28,5 +29,5 @@ def part(statement: Statement, prefix: str = "") -> Part:
 
 
 def in_a_line(text: str) -> str:
-    """Return a text without its line breaks."""
-    return " ".join(text.split())
+    """Return a text without its line breaks, its control characters by their numbers."""
+    return visible(" ".join(text.split()))

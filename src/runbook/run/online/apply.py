@@ -41,6 +41,7 @@ from runbook.run.recorded import is_recorded
 from runbook.run.rollback import committed_before, nothing_else, what_failed
 from runbook.run.tally import Proof
 from runbook.spec import Spec
+from runbook.trust.ledger import require_own_ledger
 from runbook.vocabulary import Phase, State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -268,6 +269,7 @@ class _OnlineRun:
 
     def _judge(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a table that is not the one that the plan was made for."""
+        require_own_ledger(connection, self.plan.ledger_schema)
         difference = drift(connection, self.spec, self.plan, is_expanded=self._is_begun)
         if difference:
             raise RefusedError(

@@ -4,7 +4,7 @@ it came."""
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,8 @@ from runbook.run.online.journal import Journal
 from runbook.run.online.pace import Pace, Pages
 from runbook.run.online.watch import Watch
 from runbook.run.patience import BLOCKED, Patience
+from runbook.trust.owner_code import hold_code
+from runbook.trust.settings import EMPTY_PATH_LOCALLY, application_path
 from runbook.vocabulary import Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -68,6 +70,10 @@ class Backfill:
     """The backfill of a table, or of its partitions. `settings` opens each batch's transaction."""
 
     connect: Connect
+    held: Collection[tuple[str, str]]
+    """Tables to which a less privileged role may add code: each batch keeps it away."""
+    known: Collection[str]
+    """Code of less privileged roles that is trusted."""
     ledger_schema: str
     run_id: str
     settings: str
@@ -167,7 +173,11 @@ class Backfill:
         written = _WRITTEN.format(span.table_oid)
         opening = f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings};\n{written}"
         at_first = _last_value(connection, opening)
+        if batch.table and batch.table in self.held:
+            hold_code(connection, [batch.table], ledger_schema=self.ledger_schema, known=self.known)
         bounds = [f"({at},0)", f"({end},0)"]
+        if batch.application_schema:
+            connection.execute(application_path(batch.application_schema).encode())
         found = connection.execute(batch.sql.encode(), bounds).fetchone()
         assert found is not None
         rows, before, after, differing = found
@@ -180,7 +190,8 @@ class Backfill:
                 "application: disable it for the time of the migration.",
             )
         # Deferred triggers of the application fire now, and not after this was looked at.
-        others = _last_value(connection, f"SET CONSTRAINTS ALL IMMEDIATE;\n{written}")
+        settled = f"SET CONSTRAINTS ALL IMMEDIATE;\n{EMPTY_PATH_LOCALLY};\n{written}"
+        others = _last_value(connection, settled)
         if (others := others - at_first - rows) > 0:
             connection.execute("ROLLBACK")
             raise Stopped(

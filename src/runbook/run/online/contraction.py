@@ -8,11 +8,12 @@ from typing import Any, LiteralString
 import psycopg
 
 from runbook.errors import RolledBack, RunbookError
-from runbook.facts import Table
+from runbook.facts import Act, Table
 from runbook.run.online.guard import guarded
 from runbook.run.online.journal import Journal
 from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.rollback import what_failed
+from runbook.trust.preflight import require_trusted
 from runbook.vocabulary import Phase, Role, Statement
 
 
@@ -52,6 +53,11 @@ def dropped(statement: Statement) -> Dropped:
     return Dropped(kind=kind, name=name, table=table)
 
 
+def is_drop(statement: Statement) -> bool:
+    """Return whether a statement is such that `dropped` can read it."""
+    return bool(_DROP.fullmatch(statement.sql))
+
+
 def _drops(statement: Statement) -> bool:
     return statement.role is Role.CHANGE
 
@@ -84,6 +90,8 @@ def contract(
     *,
     wait_ms: int,
     max_wait_ms: int,
+    ledger_schema: str,
+    trust_owner_code: bool = False,
     journal: Journal,
 ) -> None:
     """Run the recorded statements in one short transaction.
@@ -98,11 +106,19 @@ def contract(
         max_wait_s=max_wait_ms / 1000,
         tell=lambda phase, text, share: None,
     )
+
+    def _judge(connection: psycopg.Connection[Any]) -> None:
+        require_trusted(
+            connection,
+            [(table.schema, table.name)],
+            acts=frozenset({Act.DEFINE}),
+            ledger_schema=ledger_schema,
+            trusted=trust_owner_code,
+        )
+
     try:
         with guarded(connect, table, wait_ms=wait_ms), journal.phase(Phase.CONTRACT):
-            short.run(
-                Transaction(phase=Phase.CONTRACT, statements=statements, judge=lambda _: None)
-            )
+            short.run(Transaction(phase=Phase.CONTRACT, statements=statements, judge=_judge))
     except LostCommit:
         raise RunbookError(
             "The connection was lost while committing: it is all gone, or all still there.",

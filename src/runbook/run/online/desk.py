@@ -12,6 +12,7 @@ from runbook.errors import Stopped
 from runbook.facts import Table, Unfinished
 from runbook.plan import Plan, progress
 from runbook.spec import Spec
+from runbook.trust.owner_code import hold_code, open_to_others
 from runbook.vocabulary import Phase, Statement
 
 
@@ -48,6 +49,20 @@ class Desk:
             table = read_table(connection, self.spec)
         leaves = table.leaves if table else ()
         return tuple(one for one in statements if one.table is None or one.table in leaves)
+
+    def is_open_to_others(self, connection: psycopg.Connection[Any]) -> bool:
+        """Return whether a less privileged role may add code to the table meanwhile."""
+        tables = [(self.table.schema, self.table.name), *self.table.leaves]
+        return bool(open_to_others(connection, tables, ledger_schema=self.ledger_schema))
+
+    def hold(self, connection: psycopg.Connection[Any]) -> None:
+        """Keep code of others away from the table until the transaction ends, which reads it."""
+        hold_code(
+            connection,
+            [(self.table.schema, self.table.name), *self.table.leaves],
+            ledger_schema=self.ledger_schema,
+            known=self.plan.facts.get("owner_code", ()),
+        )
 
     def enter(self, phase: Phase) -> None:
         """Note the phase that comes next."""

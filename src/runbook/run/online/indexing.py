@@ -18,7 +18,7 @@ from runbook.run.course import Course, Executed
 from runbook.run.holders import Blocker, blockers_of, said
 from runbook.run.online.watch import Watch
 from runbook.run.recorded import pid_of
-from runbook.settings import more_memory
+from runbook.trust.settings import more_memory
 from runbook.vocabulary import State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]

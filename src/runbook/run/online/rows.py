@@ -24,7 +24,8 @@ from runbook.run.online.desk import Desk
 from runbook.run.online.watch import Watch
 from runbook.run.online.whole import Whole
 from runbook.run.patience import Patience
-from runbook.settings import for_reading
+from runbook.trust.owner_code import open_to_others
+from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
 
 
@@ -43,6 +44,12 @@ class Rows:
         settings = [one.sql for one in statements if one.role is Role.SETTING]
         self._work = Backfill(
             connect=self.desk.connect,
+            held=open_to_others(
+                self.watch.connection,
+                self.desk.table.leaves,
+                ledger_schema=self.desk.ledger_schema,
+            ),
+            known=self.desk.plan.facts.get("owner_code", ()),
             ledger_schema=self.desk.ledger_schema,
             run_id=self.desk.run_id,
             settings=";\n".join(settings),
@@ -216,7 +223,8 @@ class Rows:
         """Count the rows by label, in a transaction that takes no lock but that of a reader."""
         statements = [one for one in self.desk.statements(Phase.BACKFILL) if one.role is Role.SWEEP]
         with self.desk.connect() as connection, snapshot(connection):
-            connection.execute(for_reading(self.desk.plan.schema).encode())
+            connection.execute(for_reading().encode())
+            self.desk.hold(connection)
             if not statements:
                 counted = _one(connection, _total(self.desk.plan))
                 return Swept(rows=counted, categories={}, wrong=0, left=())

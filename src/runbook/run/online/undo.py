@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from runbook.errors import RefusedError, RolledBack, RunbookError
-from runbook.facts import Catalog
+from runbook.facts import Act, Catalog, Table
 from runbook.operations.base import taking_back
 from runbook.plan import Plan, progress
 from runbook.run.online.guard import guarded
@@ -16,6 +16,7 @@ from runbook.run.online.indexing import state_of
 from runbook.run.online.journal import Journal
 from runbook.run.online.short import LostCommit, Short, Transaction
 from runbook.run.rollback import what_failed
+from runbook.trust.preflight import require_trusted
 from runbook.vocabulary import Phase, Role, State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -40,10 +41,11 @@ def take_back(
     *,
     wait_ms: int,
     max_wait_ms: int,
+    trust_owner_code: bool = False,
     journal: Journal,
     tell: Tell = lambda phase, text, share: None,
 ) -> TakenBack:
-    """Remove everything that the unfinished run added.
+    """Remove everything that the unfinished run added, by its plan, which may be run.
 
     Raises `RefusedError` if the run is at work or the table cannot be locked, and `RolledBack`
     where a statement fails: something else may use by now what would go.
@@ -51,8 +53,18 @@ def take_back(
     unfinished, table = catalog.unfinished, catalog.table
     assert unfinished is not None and table is not None
     done: list[bool] = []
+
+    def _judge(connection: psycopg.Connection[Any]) -> None:
+        require_trusted(
+            connection,
+            [(table.schema, table.name)],
+            acts=frozenset({Act.DEFINE}),
+            ledger_schema=plan.ledger_schema,
+            trusted=trust_owner_code,
+        )
+
     with _failing_well(done), guarded(connect, table, wait_ms=wait_ms), connect() as connection:
-        statements = list(_undoing(connection, plan))
+        statements = list(_undoing(connection, plan, table))
         short = Short(
             connect=connect,
             table=table,
@@ -65,7 +77,7 @@ def take_back(
                 Transaction(
                     phase=Phase.ROLLBACK,
                     statements=statements,
-                    judge=lambda _: None,
+                    judge=_judge,
                     finale=(
                         progress.end_run(plan.ledger_schema, unfinished.run_id, "rolled back"),
                     ),
@@ -95,12 +107,14 @@ def _failing_well(done: list[bool]) -> Iterator[None]:
         ) from error
 
 
-def _undoing(connection: psycopg.Connection[Any], plan: Plan) -> list[Statement]:
+def _undoing(connection: psycopg.Connection[Any], plan: Plan, table: Table) -> list[Statement]:
     """Return the settings and the lock of the plan's first transaction, then what takes each of
-    its statements back, the last one first."""
+    its statements back, the last one first. What is for a partition that is none of the table's any
+    more is left alone."""
     first = plan.of_phase(Phase.EXPAND)
     opening = [one for one in first if one.role in {Role.SETTING, Role.LOCK}]
-    done = [*first, *(one for one in plan.of_phase(Phase.INDEX) if _is_there(connection, one))]
+    own = [one for one in plan.of_phase(Phase.INDEX) if one.table in (None, *table.leaves)]
+    done = [*first, *(one for one in own if _is_there(connection, one))]
     return [*opening, *taking_back(reversed(done))]
 
 

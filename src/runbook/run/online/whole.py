@@ -27,7 +27,7 @@ from runbook.run.online.backfill import Swept
 from runbook.run.online.desk import Desk
 from runbook.run.online.watch import CANCEL_S, Watch
 from runbook.run.tally import WHOLE, Proof, Tally, prove
-from runbook.settings import for_reading
+from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
 
 POLL_S = 0.25
@@ -112,7 +112,8 @@ class Whole:
         digests = Digests(self.desk.table, bounds or [])
         course, tally = Course(), None
         with snapshot(connection):
-            connection.execute(for_reading(self.desk.plan.schema).encode())
+            connection.execute(for_reading().encode())
+            self.desk.hold(connection)
             connection.execute("SELECT 1")  # settings alone take no snapshot
             self.is_fixed.set()
             for statement in self._statements:
@@ -126,9 +127,17 @@ class Whole:
 
     @contextmanager
     def counting_again(self) -> Iterator[None]:
-        """Count the whole table once more meanwhile, where it was counted before."""
+        """Count the whole table once more meanwhile, where it was counted before.
+
+        Where a less privileged role may add code to the table, it is counted first: the lock that
+        keeps such code away, and the building of an index, would wait for each other.
+        """
         before = self.desk.so_far(self.watch.connection).whole
         if not (self._statements and before) or self._others(before) is None:
+            yield
+            return
+        if self.desk.is_open_to_others(self.watch.connection):
+            self._count_again(before)
             yield
             return
         with ThreadPoolExecutor(1, thread_name_prefix="whole") as pool:

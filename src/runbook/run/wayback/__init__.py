@@ -1,7 +1,7 @@
 """The way back: an applied run is undone from the ledger alone, whatever the spec says by now."""
 
 from runbook.run.wayback.hand_set import HandSet
-from runbook.run.wayback.obstacles import obstacles, recorded_plan
+from runbook.run.wayback.obstacles import obstacles
 from runbook.run.wayback.proof import Comparison
 from runbook.run.wayback.taking_back import TakingBack
 from runbook.run.wayback.undo import Undone
@@ -13,6 +13,5 @@ __all__ = [
     "TakingBack",
     "Undone",
     "obstacles",
-    "recorded_plan",
     "serving",
 ]

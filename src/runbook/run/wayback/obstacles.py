@@ -7,41 +7,24 @@ import psycopg
 
 from runbook import sql
 from runbook.catalog import missing_privileges, read_server
-from runbook.errors import RefusedError
-from runbook.facts import Recorded, Table
+from runbook.facts import Act, Recorded, Table
 from runbook.operations.base import blocker, note
 from runbook.plan import Plan
-from runbook.plan.model import sha256_of
 from runbook.run.online.contraction import dropped
 from runbook.run.wayback.dependents import dependents
 from runbook.run.wayback.view import serving
+from runbook.trust.ledger import REMEDY, ledger_problem
+from runbook.trust.owner_code import owner_code_findings, read_owner_code
 from runbook.vocabulary import Finding, Level, Made, Phase
 
 Connection = psycopg.Connection[Any]
 
+ROLLBACK_ACTS = frozenset({Act.READ, Act.DEFINE})
+"""What a rollback does to the table: it writes no row."""
+
 
 _HOSTS = {"alembic": "Alembic", "flyway": "Flyway", "liquibase": "Liquibase"}
 """Tools that run a script of the runbook's: as the ledger and as people call them."""
-
-
-def recorded_plan(recorded: Recorded) -> Plan:
-    """Return the plan as it was recorded. Raises `RefusedError` where this version cannot read it,
-    or it is not the one that was hashed."""
-    run_id = recorded.entry.run_id
-    try:
-        plan, sha256 = Plan.of(recorded.plan), sha256_of(recorded.plan)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(
-            f"The plan of run {run_id} cannot be read by this version of the runbook.",
-            "Nothing was changed. Take the run back with the version that applied it.",
-        ) from error
-    if sha256 != recorded.entry.plan_sha256:
-        raise RefusedError(
-            f"The plan of run {run_id} has the hash {sha256}, and was applied as "
-            f"{recorded.entry.plan_sha256}: it was altered in the ledger.",
-            "Nothing was changed. Take the run back by hand: its report has the statements.",
-        )
-    return plan
 
 
 def staying(recorded: Recorded, plan: Plan) -> Iterator[Finding]:
@@ -67,10 +50,32 @@ def staying(recorded: Recorded, plan: Plan) -> Iterator[Finding]:
 
 
 def obstacles(
-    connection: Connection, recorded: Recorded, plan: Plan, table: Table | None
+    connection: Connection,
+    recorded: Recorded,
+    plan: Plan,
+    table: Table | None,
+    *,
+    trust_owner_code: bool,
 ) -> tuple[Finding, ...]:
     """Return them, in the transaction that is open. `table` is the one of the recorded new name."""
-    return tuple(_obstacles(connection, recorded, plan, table))
+    return (
+        *_code(connection, recorded, plan, trusted=trust_owner_code),
+        *_obstacles(connection, recorded, plan, table),
+    )
+
+
+def _code(
+    connection: Connection, recorded: Recorded, plan: Plan, *, trusted: bool
+) -> Iterator[Finding]:
+    """Yield the code of less privileged roles that a rollback would run, or somebody else's
+    ledger."""
+    problem = ledger_problem(connection, recorded.ledger_schema)
+    if problem:
+        yield blocker("ledger-foreign", recorded.ledger_schema, problem, REMEDY)
+    tables = [(plan.schema, plan.table_after)]
+    found = read_owner_code(connection, tables, ledger_schema=recorded.ledger_schema)
+    role = read_server(connection).user
+    yield from owner_code_findings(found, role, acts=ROLLBACK_ACTS, trusted=trusted)
 
 
 def _obstacles(
@@ -133,7 +138,7 @@ def _later_runs(connection: Connection, recorded: Recorded, table: Table) -> Ite
     schema = recorded.ledger_schema
     runs: list[LiteralString] = [_LATER]
     there = connection.execute(
-        "SELECT to_regclass(%s)", [sql.text(sql.name(schema, "online_run"))]
+        "SELECT to_regclass(%s)", [sql.spelled(schema, "online_run")]
     ).fetchone()
     if there and there[0]:
         runs.append(_UNFINISHED)
@@ -203,7 +208,7 @@ def _missing(connection: Connection, recorded: Recorded, plan: Plan, table: Tabl
     parts = {
         "schema": plan.schema,
         "types": [one.name for one in made],
-        "rollback": sql.text(sql.name(recorded.ledger_schema, "rollback")),
+        "rollback": sql.spelled(recorded.ledger_schema, "rollback"),
     }
     yield from (row[0] for row in connection.execute(_LACKING, parts).fetchall())
 
@@ -253,8 +258,9 @@ WHERE NOT CASE kind
         SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE i.indrelid = %(table)s AND c.relname = name)
     WHEN 'sequence' THEN EXISTS (
-        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %(schema)s AND c.relname = name AND c.relkind = 'S')
+        SELECT FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype IN ('a', 'i')
+            AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+        WHERE d.refobjid = %(table)s AND c.relname = name AND c.relkind = 'S')
     WHEN 'type' THEN EXISTS (
         SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
         WHERE n.nspname = %(schema)s AND t.typname = name AND t.typtype = 'e')

@@ -5,6 +5,7 @@ server's counters of written rows tell whether it did.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from runbook.plan import Plan
 from runbook.run.course import Course
 from runbook.run.online.journal import Journal
 from runbook.run.tally import Tally
-from runbook.settings import for_reading
+from runbook.trust.owner_code import hold_code
+from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role
 
 Connection = psycopg.Connection[Any]
@@ -35,12 +37,25 @@ class Comparison:
     """For the record."""
 
 
-def tally(connection: Connection, plan: Plan, role: Role, journal: Journal) -> Tally:
+def tally(
+    connection: Connection,
+    plan: Plan,
+    role: Role,
+    journal: Journal,
+    *,
+    known_code: Collection[str] = (),
+) -> Tally:
     """Count and fingerprint every row by the recorded query, in a snapshot of its own."""
     (statement,) = (one for one in plan.of_phase(Phase.ROLLBACK) if one.role is role)
     course = Course()
     with snapshot(connection):
-        connection.execute(for_reading(plan.schema).encode())
+        connection.execute(for_reading().encode())
+        hold_code(
+            connection,
+            [(plan.schema, plan.table_after), (plan.schema, plan.table_before)],
+            ledger_schema=plan.ledger_schema,
+            known=known_code,
+        )
         found = Tally.of(course.execute(connection, statement))
     course.end()
     journal.executed += course.statements()

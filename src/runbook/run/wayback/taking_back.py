@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -17,15 +17,15 @@ from runbook.run.drift import Differences, differences
 from runbook.run.online.journal import Journal
 from runbook.run.tally import Tally
 from runbook.run.wayback.hand_set import HandSet, read_hand_set
-from runbook.run.wayback.obstacles import obstacles, recorded_plan, staying
+from runbook.run.wayback.obstacles import obstacles, staying
 from runbook.run.wayback.proof import Comparison, compare_tallies, tally
 from runbook.run.wayback.undo import Undo, Undone
-from runbook.settings import for_reading
+from runbook.trust.settings import for_reading
 from runbook.vocabulary import Finding, Role
 
 Connection = psycopg.Connection[Any]
 
-_UNREADABLE = {"table-differs", "row-security", "gone"}
+_UNREADABLE = {"table-differs", "row-security", "gone", "owner-code", "ledger-foreign"}
 """Findings that forbid to ask the rows."""
 
 
@@ -34,6 +34,8 @@ class TakingBack:
     """A recorded run, and what was found on its way back so far."""
 
     recorded: Recorded
+    plan: Plan
+    """Its recorded plan, which may be run."""
     rollback_id: uuid.UUID
     discard: bool = False
     """Whether labels that the rules do not give may be lost."""
@@ -43,7 +45,10 @@ class TakingBack:
     """How long to wait for another run on the table to end."""
     max_wait_ms: int = 300_000
     """How long to try for the lock."""
-    plan: Plan = field(init=False)
+    trust_owner_code: bool = False
+    """Whether code of less privileged roles may run with the connected role's rights."""
+    known_code: tuple[str, ...] = ()
+    """That code, as it was found when the run was looked for."""
     hand_set: HandSet | None = None
     before: Tally | None = None
     undone: Undone | None = None
@@ -52,17 +57,20 @@ class TakingBack:
     _table: Table | None = None
     _written: Written | None = None
 
-    def __post_init__(self) -> None:
-        self.plan = recorded_plan(self.recorded)
-
     def examine(self, connection: Connection) -> tuple[Finding, ...]:
         """Return everything that speaks against it at once, as of one moment, the labels that it
         would lose among it, and what it will leave behind."""
         plan = self.plan
         with snapshot(connection):
-            connection.execute(for_reading(plan.schema).encode())
+            connection.execute(for_reading().encode())
             self._table = read_table_named(connection, plan.schema, plan.table_after)
-            found = obstacles(connection, self.recorded, plan, self._table)
+            found = obstacles(
+                connection,
+                self.recorded,
+                plan,
+                self._table,
+                trust_owner_code=self.trust_owner_code,
+            )
             if not any(one.code in _UNREADABLE for one in found):
                 found += self._look_for_labels(connection)
         return (*found, *staying(self.recorded, plan))
@@ -93,7 +101,9 @@ class TakingBack:
     def fingerprint(self, connection: Connection, journal: Journal) -> Tally:
         """Count and fingerprint every row, as a reader."""
         self._written = written(connection, self.recorded.entry.table_oid)
-        self.before = tally(connection, self.plan, Role.TALLY_BEFORE, journal)
+        self.before = tally(
+            connection, self.plan, Role.TALLY_BEFORE, journal, known_code=self.known_code
+        )
         return self.before
 
     def undo(self, connect: Callable[[], Connection], journal: Journal) -> Undone:
@@ -115,6 +125,7 @@ class TakingBack:
             lock_budget_ms=self.lock_budget_ms,
             wait_ms=self.wait_ms,
             max_wait_ms=self.max_wait_ms,
+            trust_owner_code=self.trust_owner_code,
             journal=journal,
         ).run()
         return self.undone
@@ -123,7 +134,7 @@ class TakingBack:
         """Compare rows and catalog with those of before; return the rows as they are now."""
         if self.before is None or self._written is None:
             raise RefusedError("Nothing was counted yet.", "Run the cells in their order.")
-        after = tally(connection, self.plan, Role.TALLY_AFTER, journal)
+        after = tally(connection, self.plan, Role.TALLY_AFTER, journal, known_code=self.known_code)
         self.rows = compare_tallies(
             connection, self.recorded.entry, self.before, after, self._written
         )

@@ -66,6 +66,8 @@ class Undo:
     """How long to wait for another run on the table to end."""
     max_wait_ms: int
     """How long to try for the lock."""
+    trust_owner_code: bool
+    """Whether code of less privileged roles may run with the connected role's rights."""
     journal: Journal
     _counted: list[HandSet] = field(default_factory=list)
     _forgotten: list[str] = field(default_factory=list)
@@ -152,7 +154,15 @@ class Undo:
     def _judge(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse where something has come between since it was looked at."""
         table = read_table_named(connection, self.plan.schema, self.plan.table_after)
-        found = blockers(obstacles(connection, self.recorded, self.plan, table))
+        found = blockers(
+            obstacles(
+                connection,
+                self.recorded,
+                self.plan,
+                table,
+                trust_owner_code=self.trust_owner_code,
+            )
+        )
         if found:
             raise _came_between(found[0])
 
@@ -170,7 +180,9 @@ class Undo:
 
     def _record(self, connection: psycopg.Connection[Any]) -> None:
         """Record it, in the same transaction, and have Prisma forget it."""
-        self._forgotten[:] = forget(connection, self.recorded.entry.run_id)
+        self._forgotten[:] = forget(
+            connection, self.recorded.entry.run_id, self.recorded.ledger_schema
+        )
         measured = {
             "rows": self.before.rows,
             "fingerprint": self.before.fingerprint,

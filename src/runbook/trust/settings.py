@@ -1,8 +1,8 @@
 """Session settings that every count, rule, proof and check is taken under, whatever the role's are.
 
-A role's or database's own settings may change what SQL means: a search path puts another function
-before PostgreSQL's, `extra_float_digits` rounds what is compared as text, row-level security hides
-rows, a statement timeout cuts a scan short.
+A role's or database's own settings may change what SQL means: a search path puts an owner's
+function before PostgreSQL's, `extra_float_digits` rounds what is compared as text, row-level
+security hides rows, a statement timeout cuts a scan short.
 """
 
 from runbook import sql
@@ -14,10 +14,22 @@ READING_TIMEOUT_MS = 3_600_000
 """How long one statement that only reads may take."""
 
 
-def pinned(schema: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the settings for work on a table of that schema, each with its list of values."""
+EMPTY_PATH = "SET search_path = ''"
+"""Has a session look for names in PostgreSQL's own schema alone."""
+
+
+def pinned() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the settings that all of the runbook's SQL is meant under, each with its values.
+
+    With an empty search path PostgreSQL looks for functions, operators and types without a schema
+    in `pg_catalog` alone (docs, 5.9.5): whatever an owner makes in a schema of his own, in whatever
+    overload that fits better, is never found.
+    """
     return (
-        ("search_path", ("pg_catalog", schema, "pg_temp")),
+        ("search_path", ("",)),
+        ("standard_conforming_strings", ("on",)),
+        ("quote_all_identifiers", ("off",)),
+        ("transform_null_equals", ("off",)),
         ("extra_float_digits", ("1",)),
         ("TimeZone", ("UTC",)),
         ("DateStyle", ("ISO, YMD",)),
@@ -28,9 +40,19 @@ def pinned(schema: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     )
 
 
-def for_reading(schema: str) -> str:
+def application_path(schema: str) -> str:
+    """Return the statement that has the application's triggers find their tables, in its schema,
+    for the open transaction: behind PostgreSQL's own, and before what is temporary."""
+    return set_local("search_path", "pg_catalog", schema, "pg_temp")
+
+
+EMPTY_PATH_LOCALLY = "SET LOCAL search_path = ''"
+"""Ends that."""
+
+
+def for_reading() -> str:
     """Return the statements that pin everything for a transaction that only reads."""
-    settings = (*pinned(schema), ("statement_timeout", (f"{READING_TIMEOUT_MS}ms",)))
+    settings = (*pinned(), ("statement_timeout", (f"{READING_TIMEOUT_MS}ms",)))
     return ";\n".join(set_local(name, *values) for name, values in settings)
 
 

@@ -1,0 +1,60 @@
+"""Who vouches for a recorded plan that is not made again: an archive, or a person."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from runbook.archive.approval import vouching_bundle
+from runbook.archive.keys import public_key, signing_key
+from runbook.archive.store import ArchiveError, open_store
+from runbook.facts import Server
+from runbook.plan.remade import Vouch
+from runbook.spec import Spec
+
+if TYPE_CHECKING:
+    from runbook.notebook.session import Session
+    from runbook.parameters import ContractParameters, RollbackParameters
+
+
+def is_vouched(
+    reports: str,
+    sha256: str,
+    spec: Spec,
+    server: Server,
+    *,
+    approved: str = "",
+    keys: str = "",
+) -> bool:
+    """Return whether a plan of that hash may be run as it was recorded: a person named its hash, or
+    a bundle of the archive has it, for this migration and database. Where keys are given, or the
+    run signs, the bundle must be signed by one of them.
+    """
+    if approved.strip().lower() == sha256:
+        return True
+    try:
+        store = open_store(reports)
+        return bool(vouching_bundle(store, sha256, spec.name, server, trusted_keys(keys)))
+    except ArchiveError:
+        return False
+
+
+def vouched(session: "Session[RollbackParameters] | Session[ContractParameters]") -> Vouch:
+    """Return what asks who vouches for the plan of a run that is recorded where a session is."""
+    given = session.parameters
+    return lambda sha256: is_vouched(
+        given.reports,
+        sha256,
+        session.spec,
+        session.catalog.server,
+        approved=given.approved_plan,
+        keys=given.trusted_keys,
+    )
+
+
+def trusted_keys(named: str) -> Collection[str]:
+    """Return the public keys of which one must have signed: those that are named, by commas, else
+    the run's own, if it signs. Raises `UsageError` for what is no key."""
+    keys = [one.strip() for one in named.split(",") if one.strip()]
+    if keys:
+        return tuple(public_key(one) for one in keys)
+    own = signing_key()
+    return (own.public,) if own else ()

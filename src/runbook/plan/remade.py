@@ -1,0 +1,133 @@
+"""Recorded plans: what the ledger says was to be run, and whether that may be run.
+
+What stands in a ledger is data. A plan and its hash side by side in one row prove nothing: whoever
+can write the one can write the other. So a recorded plan is run only where this program makes the
+same statements again, from the spec at hand and the facts that are recorded with it; or where
+somebody else vouches for its hash.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from runbook.errors import RefusedError
+from runbook.facts import Catalog, Census, Grant, Server
+from runbook.plan.build import build_plan
+from runbook.plan.difference import plan_differences
+from runbook.plan.facts import as_planned
+from runbook.plan.model import Options, Plan, canonical, sha256_of
+from runbook.spec import Spec
+
+Vouch = Callable[[str], bool]
+"""Returns whether somebody vouches for a plan of that hash."""
+
+_ALTERED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, RecursionError)
+"""What reading data raises that was made by nobody's program."""
+
+
+def believed_plan(
+    recorded: Mapping[str, Any], sha256: str, spec: Spec, *, run: str, vouched: Vouch
+) -> Plan:
+    """Return the recorded plan of a run, which may be run.
+
+    `recorded` is the plan as plain data, `sha256` the hash that stands beside it, `run` names the
+    run in errors. Raises `RefusedError`, which says what was found, where it is not what was
+    hashed, or is not what this program makes of the spec and nobody vouches for it.
+    """
+    try:
+        plan, found = Plan.of(recorded), sha256_of(recorded)
+    except _ALTERED as error:
+        raise RefusedError(
+            f"The plan of {run} cannot be read: it was altered in the ledger, or another version "
+            "of the runbook made it.",
+            "Nothing of it was run. Take the run back with the version that made it.",
+        ) from error
+    if found != sha256:
+        raise RefusedError(
+            f"The plan of {run} has the hash {found}, and stands in the ledger as {sha256}: it was "
+            "altered there.",
+            "Nothing of it was run. Its report has the statements as they were.",
+        )
+    own = remade(plan, spec)
+    if own is not None and own.sha256 == found:
+        return own
+    if vouched(found):
+        return plan
+    raise RefusedError(
+        f"The plan of {run}, as the ledger has it, is not what this version of the runbook makes "
+        f"of {spec.name!r}: {_difference(plan, own)}.",
+        f"Nothing of it was run. Give the spec that it was made from, and with --reports the "
+        "archive that has its review; or read it there, and name its hash: "
+        f"--approved-plan {found}",
+    )
+
+
+def remade(plan: Plan, spec: Spec) -> Plan | None:
+    """Return the plan that this program makes of a spec and a recorded plan's facts and inputs, or
+    None where these are not such."""
+    try:
+        catalog, options = _inputs(plan)
+        own = build_plan(spec, catalog, options)
+    except _ALTERED:
+        return None
+    named = (own.migration, own.schema, own.table_before, own.table_after)
+    if named != (plan.migration, plan.schema, plan.table_before, plan.table_after):
+        return None
+    # Whose code was trusted is said of the run, and changes none of its statements.
+    trusted = plan.facts.get("owner_code", [])
+    return replace(own, facts={**own.facts, "owner_code": trusted})
+
+
+def _inputs(plan: Plan) -> tuple[Catalog, Options]:
+    """Return what a plan was made from, as far as its statements rest on it. Raises what reading
+    such data raises where it is none."""
+    given = plan.inputs
+    options = TypeAdapter(Options).validate_python({**given["options"], "mode": plan.mode})
+    server = {**_UNKNOWN} | {name: given["server"][name] for name in ("version_number", "user")}
+    catalog = Catalog(
+        server=TypeAdapter(Server).validate_python(server),
+        ledger_schema=plan.ledger_schema,
+        table=None,
+        relations={},
+        types={},
+        missing_privileges=(),
+        census=TypeAdapter(Census).validate_python(
+            {"columns": (), "groups": (), "rules": (), **given["census"]}
+        ),
+        ledger_problem="",
+        applied=None,
+    )
+    planned = as_planned(catalog, plan.facts)
+    assert planned.table is not None
+    unhashed = {name: given["table"][name] for name in ("owner", "heap_bytes", "index_bytes")}
+    grants = TypeAdapter(tuple[Grant, ...]).validate_python(given["table"]["grants"])
+    return replace(planned, table=replace(planned.table, grants=grants, **unhashed)), options
+
+
+_UNKNOWN: Mapping[str, Any] = {
+    "server_version": "",
+    "name": "",
+    "host": "",
+    "port": None,
+    "system_identifier": None,
+    "is_superuser": False,
+    "sees_others": True,
+    "read_only": False,
+}
+
+
+def _difference(plan: Plan, own: Plan | None) -> str:
+    """Return the first difference in words."""
+    if own is None:
+        return "its facts are not such that a plan could be made from them and the spec"
+    before, after = (_plain(one) for one in (own, plan))
+    found = plan_differences(before, after)
+    return found[0] if found else "its statements are others"
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(canonical(asdict(plan)))
+    return content

@@ -1,0 +1,129 @@
+"""The ledger as an attacker would leave it: owned by somebody else, or carrying code of theirs.
+
+Whoever owns the ledger's schema can drop it, and whoever owns its tables owns what they say and
+what runs where they are written. So the ledger is read and written only where it belongs to a role
+that gains nothing by that, and is no more than the tables that the runbook makes. Looked for in
+PostgreSQL's catalogs, before anything of the ledger is read.
+"""
+
+from typing import Any
+
+import psycopg
+
+from runbook import sql
+from runbook.errors import BlockedError
+from runbook.trust.roles import is_trusted
+
+TABLES = {
+    "ledger": ["run_id", "plan_sha256", "plan"],
+    "rollback": ["run_id", "rolled_back_at", "discarded"],
+    "online_run": ["run_id", "plan_sha256", "phase"],
+    "online_span": ["run_id", "filenode", "next_block"],
+}
+"""The ledger's tables, each with columns that tell it from another of that name."""
+
+REMEDY = (
+    "Connect as the role that the ledger belongs to, name another schema with --ledger-schema, or, "
+    "once you know who made it and why, have a superuser take it over or remove what is foreign."
+)
+
+
+def ledger_problem(connection: psycopg.Connection[Any], ledger_schema: str) -> str:
+    """Return why the ledger must not be trusted, in a sentence; '' where it may be, or is not
+    there. Reads PostgreSQL's own catalogs alone."""
+    query = problems_query(ledger_schema)
+    with connection.transaction(force_rollback=True):
+        connection.execute(b"SET LOCAL jit = off")
+        found = [row[0] for row in connection.execute(query.encode()).fetchall()]
+    if not found:
+        return ""
+    more = f" ({len(found) - 1} more findings)" if found[1:] else ""
+    return f"The ledger in schema {ledger_schema} is not the runbook's own: {found[0]}{more}."
+
+
+def require_own_ledger(connection: psycopg.Connection[Any], ledger_schema: str) -> None:
+    """Raise `BlockedError` where the ledger must not be trusted."""
+    problem = ledger_problem(connection, ledger_schema)
+    if problem:
+        raise BlockedError(problem, f"Nothing was changed. {REMEDY}")
+
+
+def problems_query(ledger_schema: str) -> str:
+    """Return the query behind `ledger_problem`: a finding a row."""
+    return sql.render(
+        _QUERY,
+        schema=sql.value(ledger_schema),
+        names=sql.values(TABLES),
+        columns=sql.values(
+            f"{table}.{column}" for table, columns in TABLES.items() for column in columns
+        ),
+        trusted=is_trusted("owner", ledger_schema),
+        defaults=sql.values(_DEFAULTS),
+    )
+
+
+_DEFAULTS = ("SESSION_USER", "clock_timestamp()", "0")
+"""The defaults of the ledger's columns, as PostgreSQL prints them."""
+
+_QUERY = """\
+WITH own AS (
+    SELECT c.*, format('table %I.%I', n.nspname, c.relname) AS said
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = {schema} AND c.relname = ANY (ARRAY[{names}])
+), problem (place, said) AS (
+    SELECT 1, format('schema %I belongs to role %s, who could drop it', n.nspname, owner.rolname)
+    FROM pg_namespace n JOIN pg_roles owner ON owner.oid = n.nspowner
+    WHERE n.nspname = {schema} AND NOT ({trusted})
+    UNION ALL
+    SELECT 2, format('%s belongs to role %s, who can write into it whatever they like', own.said,
+                     owner.rolname)
+    FROM own JOIN pg_roles owner ON owner.oid = own.relowner WHERE NOT ({trusted})
+    UNION ALL
+    SELECT 3, format('%s is no ordinary table', own.said) FROM own
+    WHERE own.relkind <> 'r' OR own.relpersistence <> 'p' OR own.relispartition
+       OR own.reloftype <> 0
+       OR EXISTS (SELECT FROM pg_inherits WHERE own.oid IN (inhrelid, inhparent))
+    UNION ALL
+    SELECT 4, format('%s has no column %s', own.said, split_part(wanted, '.', 2))
+    FROM own, unnest(ARRAY[{columns}]) AS wanted
+    WHERE split_part(wanted, '.', 1) = own.relname AND NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = own.oid AND NOT a.attisdropped
+        AND a.attname = split_part(wanted, '.', 2))
+    UNION ALL
+    SELECT 5, format('%s has the trigger %I', own.said, g.tgname)
+    FROM own JOIN pg_trigger g ON g.tgrelid = own.oid AND NOT g.tgisinternal
+    UNION ALL
+    SELECT 6, format('%s has the rule %I', own.said, r.rulename)
+    FROM own JOIN pg_rewrite r ON r.ev_class = own.oid
+    UNION ALL
+    SELECT 7, format('%s has the policy %I', own.said, p.polname)
+    FROM own JOIN pg_policy p ON p.polrelid = own.oid
+    UNION ALL
+    SELECT 8, format('%s has row-level security', own.said) FROM own
+    WHERE own.relrowsecurity OR own.relforcerowsecurity
+    UNION ALL
+    SELECT 9, format('%s has the constraint %I: %s', own.said, k.conname,
+                     pg_get_constraintdef(k.oid))
+    FROM own JOIN pg_constraint k ON k.conrelid = own.oid
+    WHERE k.contype NOT IN ('p', 'n')
+      AND NOT (k.contype = 'f' AND k.confrelid IN (SELECT oid FROM own))
+    UNION ALL
+    SELECT 10, format('%s has the default %s', own.said, pg_get_expr(d.adbin, d.adrelid))
+    FROM own JOIN pg_attrdef d ON d.adrelid = own.oid
+    JOIN pg_attribute a ON a.attrelid = own.oid AND a.attnum = d.adnum
+    WHERE a.attgenerated <> '' OR pg_get_expr(d.adbin, d.adrelid) <> ALL (ARRAY[{defaults}])
+    UNION ALL
+    SELECT 11, format('%s has the index %s', own.said, pg_get_indexdef(i.indexrelid))
+    FROM own JOIN pg_index i ON i.indrelid = own.oid
+    WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+      AND pg_get_expr(i.indpred, i.indrelid) <> '(ended_at IS NULL)'
+    UNION ALL
+    SELECT 12, format('%s has column %I of type %s', own.said, a.attname,
+                      format_type(a.atttypid, a.atttypmod))
+    FROM own JOIN pg_attribute a ON a.attrelid = own.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.atttypid >= 16384
+    UNION ALL
+    SELECT 13, format('%s has the statistics object %I', own.said, s.stxname)
+    FROM own JOIN pg_statistic_ext s ON s.stxrelid = own.oid
+)
+SELECT said FROM problem ORDER BY place, said"""
