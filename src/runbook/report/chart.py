@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from runbook.numbers import duration, share
 from runbook.run.online import Sample
+from runbook.visible import visible
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
 _COLOURS = ((_PREDICTED, "//"), (_AFTER, ""), ("#E69F00", ".."))
@@ -40,6 +41,11 @@ def category_chart(heading: str, before: int, series: Mapping[str, Mapping[str, 
     name that the legend gives it; the first decides the order. A label that only a later one has
     stands there with none.
     """
+    heading = visible(heading)
+    series = {
+        name: {visible(label): rows for label, rows in counted.items()}
+        for name, counted in series.items()
+    }
     labels = _in_order(series)
     title = textwrap.fill(heading, _TITLE_CHARACTERS)
     names = [textwrap.fill(label, _NAME_CHARACTERS) for label in labels]

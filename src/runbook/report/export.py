@@ -13,6 +13,7 @@ from runbook.record import Record
 from runbook.report import summary
 from runbook.report.page import load_template, render
 from runbook.report.summary import headline
+from runbook.visible import visible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -72,7 +73,8 @@ def report_html(notebook: NotebookNode, record: Record) -> bytes:
         checks=summary.checks(record),
         about=summary.about(record),
         # Trusted: nbconvert made it of our notebook and our fragments, which escape their data.
-        cells=Markup(cells),
+        # What a library printed in between, a warning say, may hold anything.
+        cells=Markup(visible(cells, lines=True)),
         sections=[
             Section(anchor=Markup(anchor).unescape(), title=Markup(title))
             for anchor, title in _SECTION.findall(cells)

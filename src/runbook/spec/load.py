@@ -52,7 +52,7 @@ def parse_spec(text: str, *, file: str, schema: str = "") -> Spec:
     try:
         return Spec.model_validate(document | ({"schema": schema} if schema else {}))
     except ValidationError as error:
-        if any(one["type"] == "recursion_loop" for one in error.errors(include_url=False)):
+        if any(one["type"].startswith("recursion") for one in error.errors(include_url=False)):
             raise _too_deep(file) from None
         raise _spec_error(error, document, file) from None
     except RecursionError:

@@ -241,7 +241,8 @@ WITH RECURSIVE tree (oid) AS (
     SELECT a.atttypid FROM pg_attribute a JOIN relation r ON r.oid = a.attrelid
     WHERE a.attnum > 0 AND NOT a.attisdropped
     UNION
-    SELECT matched[1]::oid FROM stored, regexp_matches(tree, ':\\w*type\\w* (\\d+)', 'gi') AS matched
+    SELECT matched[1]::oid
+    FROM stored, regexp_matches(tree, ':\\w*type\\w* (\\d+)', 'gi') AS matched
     UNION
     -- Whatever a type is made of, and whatever the constraints of a domain name.
     SELECT part.oid FROM type JOIN pg_type t ON t.oid = type.oid, LATERAL (

@@ -10,7 +10,12 @@ from runbook.plan.review.activity import activity_findings
 from runbook.plan.review.dependents import dependent_findings
 from runbook.plan.review.server import connection_findings, replication_findings, server_findings
 from runbook.plan.review.space import space_findings
-from runbook.plan.review.table import missing_table, privilege_findings, table_findings
+from runbook.plan.review.table import (
+    ledger_findings,
+    missing_table,
+    privilege_findings,
+    table_findings,
+)
 from runbook.spec import Spec
 from runbook.trust.owner_code import EVERY_ACT, owner_code_findings
 from runbook.vocabulary import Finding, Level
@@ -84,6 +89,7 @@ def _findings(spec: Spec, catalog: Catalog, options: Options) -> Iterator[Findin
     yield from server_findings(catalog)
     if catalog.server.is_too_old:
         return  # nothing else was read
+    yield from ledger_findings(catalog)
     table, around = catalog.table, catalog.surroundings
     if table is None:
         yield missing_table(spec, catalog)

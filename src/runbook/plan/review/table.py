@@ -172,10 +172,14 @@ def _tree_findings(table: Table, object_: str) -> Iterator[Finding]:
             )
 
 
-def privilege_findings(catalog: Catalog) -> Iterator[Finding]:
-    """Yield what the connected role lacks."""
+def ledger_findings(catalog: Catalog) -> Iterator[Finding]:
+    """Yield that the ledger must not be trusted."""
     if catalog.ledger_problem:
         yield blocker("ledger-foreign", catalog.ledger_schema, catalog.ledger_problem, REMEDY)
+
+
+def privilege_findings(catalog: Catalog) -> Iterator[Finding]:
+    """Yield what the connected role lacks."""
     for missing in catalog.missing_privileges:
         yield blocker(
             "privilege-missing",

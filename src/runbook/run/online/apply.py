@@ -145,7 +145,11 @@ class _OnlineRun:
             require_utf8(watcher)
             watch = Watch(watcher, guard_pid, self._pace, self.journal)
             at_start = self.catalog.written or written(watcher, self.table.oid)
-            if not self._is_resumed(watcher):
+            if self._is_resumed(watcher):
+                # Its statements are made of facts that the ledger had: they must still be so.
+                with watcher.transaction():
+                    self._judge(watcher)
+            else:
                 self._expand(watch)
             with self._in(Phase.BACKFILL):
                 whole = Whole(

@@ -1,0 +1,408 @@
+"""What stands in the ledger is data: forged, nothing of it is run, and the message says so."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook.catalog import read_catalog
+from runbook.errors import BlockedError, RefusedError, RolledBack, RunbookError
+from runbook.facts import Partition
+from runbook.plan import Plan, believed_plan, build_plan
+from runbook.plan.model import sha256_of
+from runbook.plan.remade import remade
+from runbook.spec import Spec, parse_spec
+from runbook.trust.ledger import TABLES, ledger_problem
+from tests.cases import CASES, kinds
+from tests.conftest import Cluster, Database
+from tests.migrating import (
+    ATOMIC,
+    ONLINE,
+    catalog_of,
+    migrate,
+    migrate_online,
+    plan_of,
+    stop_online,
+    take_back,
+)
+from tests.trust.owners import SPEC, Owned, owned
+
+PARSED = parse_spec(SPEC, file="sorting.toml")
+Forgery = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def place(newest: Cluster, tmp_path: Path) -> Iterator[Owned]:
+    with owned(newest, tmp_path) as made:
+        yield made
+
+
+# -- plans are made again --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", kinds())
+@pytest.mark.parametrize("mode", ["atomic", "online"])
+def test_a_recorded_plan_of_every_kind_is_made_again(name: str, mode: str, newest: Cluster) -> None:
+    case = CASES[name]
+    database = case.make(newest)
+    options = replace(ATOMIC if mode == "atomic" else ONLINE, **case.options)
+    plan = build_plan(case.spec, catalog_of(database, case.spec), options)
+    recorded = Plan.of(json.loads(json.dumps(asdict(plan), default=dict)))
+    own = remade(recorded, case.spec)
+    assert own is not None and own.sha256 == plan.sha256
+    assert own.statements == plan.statements
+    newest.drop(database)
+
+
+# -- forged rows -----------------------------------------------------------------------------
+
+EVIL = "ALTER ROLE {owner} SUPERUSER"
+
+
+def _statement(plan: dict[str, Any], phase: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        one for one in plan["statements"] if one["phase"] == phase and one["role"] == "change"
+    )
+    return found
+
+
+def altered(phase: str, key: str) -> Forgery:
+    def forge(plan: dict[str, Any]) -> None:
+        _statement(plan, phase)[key] = EVIL
+
+    return forge
+
+
+def appended(phase: str, role: str = "change") -> Forgery:
+    def forge(plan: dict[str, Any]) -> None:
+        plan["statements"].append({**_statement(plan, phase), "sql": EVIL, "role": role})
+
+    return forge
+
+
+def fact(path: str, value: Any) -> Forgery:
+    def forge(plan: dict[str, Any]) -> None:
+        *inner, last = path.split(".")
+        item: Any = plan
+        for name in inner:
+            item = item[int(name)] if isinstance(item, list) else item[name]
+        item[int(last) if isinstance(item, list) else last] = value
+
+    return forge
+
+
+def concurrent(key: str) -> Forgery:
+    def forge(plan: dict[str, Any]) -> None:
+        next(one for one in plan["statements"] if one["phase"] == "index")[key] = EVIL
+
+    return forge
+
+
+FORGED_APPLIED: Mapping[str, Forgery] = {
+    "a statement of the way back": altered("rollback", "sql"),
+    "a statement more": appended("rollback"),
+    "a setting more": appended("rollback", "setting"),
+    "a query on the rows": appended("rollback", "tally_before"),
+    "a statement of the contraction": altered("contract", "sql"),
+    "a column's default": fact("facts.table.columns.0.default", "1); ALTER ROLE x SUPERUSER; --"),
+    "a column's name": fact("facts.table.columns.2.name", "elsewhere"),
+    "an index of another name": fact("facts.table.indexes.0.name", "tickets_elsewhere"),
+    "a right": fact("inputs.table.grants", [{"role": "x", "column": None, "grantable": False,
+                                             "rights": ["ALL ON app.t TO x; DROP TABLE y; --"]}]),
+    "a type of a column": fact("facts.table.columns.0.type", "numeric) ; DROP TABLE x; --"),
+    "options": fact("inputs.options.lock_timeout_ms", "1; DROP TABLE x"),
+    "no inputs": fact("inputs", {}),
+    "the schema": fact("schema", "public"),
+    "the table": fact("table_after", "elsewhere"),
+    "the mode": fact("mode", "nonsense"),
+    "no plan at all": fact("statements", "nothing"),
+}  # fmt: skip
+
+FORGED_STOPPED: Mapping[str, Forgery] = {
+    "a batch": altered("expand", "sql"),
+    "an undo": altered("expand", "undo"),
+    "a statement of the cutover": altered("cutover", "sql"),
+    "a cutover more": appended("cutover"),
+    "a query for an index": concurrent("state"),
+    "what removes a part of an index": concurrent("cleanup"),
+    "the kind of the table": fact("facts.table.kind", "p"),
+    "no inputs": fact("inputs", {}),
+    "the schema": fact("schema", "public"),
+}  # fmt: skip
+
+
+def forge(place: Owned, table: str, how: Forgery, *, hashed: bool) -> str:
+    """Forge the plan of the ledger's newest row, and its hash too where that is wanted."""
+    with place.database.connect() as connection:
+        row = connection.execute(f"SELECT run_id::text, plan FROM runbook.{table}".encode())
+        found = row.fetchone()
+        assert found is not None
+        run_id, plan = found
+        how(plan)
+        text = json.dumps(plan).replace("{owner}", place.owner)
+        connection.execute(
+            f"UPDATE runbook.{table} SET plan = %s::jsonb WHERE run_id = %s".encode(),
+            [text, run_id],
+        )
+        if hashed:
+            try:
+                sha256 = sha256_of(json.loads(text))
+            except (KeyError, TypeError, AttributeError):
+                return str(run_id)
+            connection.execute(
+                f"UPDATE runbook.{table} SET plan_sha256 = %s WHERE run_id = %s".encode(),
+                [sha256, run_id],
+            )
+    return str(run_id)
+
+
+def nothing_was_run(place: Owned) -> None:
+    rights = f"SELECT rolsuper FROM pg_roles WHERE rolname = '{place.owner}'"
+    assert place.database.value(rights) is False
+
+
+def refused(place: Owned, *arguments: str) -> str:
+    """Run a command that must be refused; return what it said."""
+    ended = place.run(*arguments, "--spec", "sorting.toml")
+    assert ended.returncode == 3, f"{ended.args}\n{ended.stdout}\n{ended.stderr}"
+    nothing_was_run(place)
+    return ended.stdout + ended.stderr
+
+
+def believed(place: Owned, table: str, spec: Spec = PARSED) -> str:
+    """Return what is said of the recorded plan, by the code that every command asks."""
+    with place.database.connect() as connection:
+        row = connection.execute(f"SELECT plan, plan_sha256 FROM runbook.{table}".encode())
+        found = row.fetchone()
+    assert found is not None
+    try:
+        believed_plan(found[0], found[1], spec, run="the run", vouched=lambda sha256: False)
+    except RefusedError as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize("hashed", [True, False], ids=["rehashed", "as it was"])
+@pytest.mark.parametrize("how", FORGED_APPLIED)
+def test_a_forged_plan_of_an_applied_run_is_not_believed(
+    how: str, hashed: bool, place: Owned
+) -> None:
+    found = catalog_of(place.database, PARSED)
+    plan = build_plan(PARSED, found, replace(ATOMIC, old_name_view=True))
+    migrate(place.database, PARSED, plan=plan, catalog=found)
+    assert believed(place, "ledger") == ""
+    forge(place, "ledger", FORGED_APPLIED[how], hashed=hashed)
+    said = believed(place, "ledger")
+    if how == "a type of a column" and hashed:
+        # No statement rests on it, and what is run is what this program makes.
+        assert said == ""
+    else:
+        assert said
+
+
+@pytest.mark.parametrize("how", FORGED_STOPPED)
+def test_a_forged_plan_of_a_stopped_run_is_not_believed(how: str, place: Owned) -> None:
+    stop_online(place.database, "backfill", PARSED)
+    assert believed(place, "online_run") == ""
+    forge(place, "online_run", FORGED_STOPPED[how], hashed=True)
+    assert believed(place, "online_run")
+
+
+def test_rollback_and_contract_say_what_was_forged(place: Owned) -> None:
+    arguments = ("--mode", "online", "--old-name-view")
+    assert place.run("migrate", "--spec", "sorting.toml", *arguments).returncode == 0
+    forge(place, "ledger", altered("rollback", "sql"), hashed=True)
+    for command in ("rollback", "contract"):
+        said = refused(place, command)
+        assert "is not what this version of the runbook makes" in said
+        assert "statement" in said and "another sql" in said
+    for command in ("verify", "status", "migrate"):
+        ended = place.run(command, "--spec", "sorting.toml")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        nothing_was_run(place)
+
+
+def test_a_resumed_run_and_its_rollback_say_what_was_forged(place: Owned) -> None:
+    stop_online(place.database, "index", PARSED)
+    forge(place, "online_run", appended("cutover"), hashed=True)
+    for command in ("migrate", "rollback", "plan"):
+        assert "is not what this version of the runbook makes" in refused(place, command)
+    (place.folder / "FLEET.toml").write_text(
+        'name = "all"\nspec = "sorting.toml"\n[[target]]\nurl = "env:DATABASE_URL"\n', "utf-8"
+    )
+    ended = place.run("fleet", "FLEET.toml")
+    assert ended.returncode == 3, ended.stdout
+    nothing_was_run(place)
+
+
+def test_a_phase_that_was_moved_skips_no_row(place: Owned) -> None:
+    stop_online(place.database, "backfill", PARSED)
+    place.database.execute(
+        "UPDATE runbook.online_run SET phase = 'cutover'",
+        "UPDATE runbook.online_span SET next_block = end_block",
+    )
+    migrate_online(place.database, PARSED)
+    wrong = "SELECT count(*) FROM app.issues WHERE status = 'open' AND kind <> 'open'"
+    assert place.database.value(wrong) == 0
+
+
+def test_a_bundle_of_the_archive_or_a_person_vouches_for_a_plan(place: Owned) -> None:
+    """As of a former version, which recorded no inputs and wrote other statements."""
+    spec = ("--spec", "sorting.toml")
+    assert place.run("migrate", *spec).returncode == 0
+    forge(place, "ledger", fact("inputs", {}), hashed=False)
+    said = refused(place, "rollback", "--reports", "elsewhere")
+    plan = place.database.value("SELECT plan_sha256 FROM runbook.ledger")
+    assert f"--approved-plan {plan}" in said
+    key = place.run("keygen", "own.key")
+    assert key.returncode == 0
+    unsigned = ("rollback", "--trusted-key", "own.key.pub")
+    assert "is not what this version" in refused(place, *unsigned)
+    assert place.run("rollback", *spec).returncode == 0  # the bundle in the archive says so
+    assert place.run("migrate", *spec).returncode == 0
+    place.database.execute("UPDATE runbook.ledger SET plan = plan - 'inputs'")
+    named = ("rollback", *spec, "--reports", "elsewhere", "--approved-plan", plan)
+    assert place.run(*named).returncode == 0
+
+
+# -- somebody else's ledger ------------------------------------------------------------------
+
+OWNER = "{owner}"
+FOREIGN: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "schema of another": (("ALTER SCHEMA runbook OWNER TO {owner}",), "schema runbook belongs to"),
+    "table of another": (("ALTER TABLE runbook.ledger OWNER TO {owner}",), "belongs to role"),
+    "rows of a run of another": (("ALTER TABLE runbook.online_span OWNER TO {owner}",),
+                                 "runbook.online_span belongs to role"),
+    "trigger": (("CREATE TRIGGER t BEFORE INSERT ON runbook.ledger FOR EACH ROW"
+                 " EXECUTE FUNCTION suppress_redundant_updates_trigger()",), "has the trigger t"),
+    "CHECK": (("ALTER TABLE runbook.rollback ADD CONSTRAINT k CHECK (rows >= 0)",),
+              "has the constraint k"),
+    "default": (("ALTER TABLE runbook.ledger ALTER client SET DEFAULT current_query()",),
+                "has the default current_query()"),
+    "rule": (("CREATE RULE r AS ON INSERT TO runbook.ledger DO ALSO NOTIFY x",), "has the rule r"),
+    "policy": (("CREATE POLICY p ON runbook.ledger USING (true)",), "has the policy p"),
+    "row-level security": (("ALTER TABLE runbook.online_run ENABLE ROW LEVEL SECURITY",),
+                           "has row-level security"),
+    "index expression": (("CREATE INDEX x ON runbook.ledger (lower(migration))",), "has the index"),
+    "index predicate": (("CREATE INDEX x ON runbook.ledger (rows) WHERE rows > 1",),
+                        "has the index"),
+    "generated column": (("ALTER TABLE runbook.ledger ADD g text"
+                          " GENERATED ALWAYS AS (lower(migration)) STORED",), "has the default"),
+    "column of a foreign type": (("ALTER TABLE runbook.ledger ADD s app.status",), "of type"),
+    "statistics": (("CREATE STATISTICS runbook.s ON lower(migration), rows FROM runbook.ledger",),
+                   "has the statistics object"),
+    "child": (("CREATE TABLE app.child () INHERITS (runbook.ledger)",), "is no ordinary table"),
+    "view": (("ALTER TABLE runbook.ledger RENAME TO kept",
+              "CREATE VIEW runbook.ledger AS SELECT * FROM runbook.kept"), "is no ordinary table"),
+    "column gone": (("ALTER TABLE runbook.ledger DROP COLUMN plan",), "has no column plan"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+def test_a_ledger_that_is_not_the_runbooks_own_is_refused_by_name(how: str, place: Owned) -> None:
+    stop_online(place.database, "index", PARSED)
+    migrate_online(place.database, PARSED)
+    statements, said = FOREIGN[how]
+    with place.database.session() as connection:
+        assert ledger_problem(connection, "runbook") == ""
+    place.database.execute(*(one.replace(OWNER, place.owner) for one in statements))
+    with place.database.session() as connection:
+        assert said in ledger_problem(connection, "runbook")
+        found = read_catalog(connection, PARSED)
+    assert said in found.ledger_problem
+    assert found.applied is None and found.unfinished is None
+
+
+def test_every_command_refuses_it(place: Owned) -> None:
+    stop_online(place.database, "index", PARSED)
+    place.database.execute(f"ALTER TABLE runbook.ledger OWNER TO {place.owner}")
+    for command in ("review", "plan", "migrate", "verify", "rollback", "contract", "status"):
+        assert f"belongs to role {place.owner}" in refused(place, command)
+
+
+def test_a_schema_that_was_made_beforehand_is_refused(place: Owned) -> None:
+    place.database.execute(f"GRANT CREATE ON DATABASE {place.database.name} TO {place.owner}")
+    found = catalog_of(place.database, PARSED)
+    plan = plan_of(place.database, PARSED)
+    place.as_owner("CREATE SCHEMA runbook")
+    assert f"schema runbook belongs to role {place.owner}" in refused(place, "migrate")
+    # Made between the review and the run.
+    with pytest.raises(BlockedError, match="schema runbook belongs to role"):
+        migrate(place.database, PARSED, catalog=found, plan=plan)
+    with pytest.raises(BlockedError, match="schema runbook belongs to role"):
+        migrate_online(
+            place.database,
+            PARSED,
+            catalog=found,
+            plan=build_plan(PARSED, found, ONLINE),
+        )
+    assert place.database.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'runbook'") == 0
+
+
+def test_a_ledger_that_was_dropped_and_made_anew_by_another_is_refused(place: Owned) -> None:
+    migrate(place.database, PARSED)
+    copied = [
+        f"CREATE TABLE runbook_kept.{table} AS TABLE runbook.{table}"
+        for table in ("ledger", "rollback")
+    ]
+    place.database.execute(
+        "CREATE SCHEMA runbook_kept", *copied, "DROP SCHEMA runbook CASCADE",
+        f"GRANT CREATE ON DATABASE {place.database.name} TO {place.owner}",
+        f"GRANT USAGE ON SCHEMA runbook_kept TO {place.owner}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA runbook_kept TO {place.owner}",
+    )  # fmt: skip
+    place.as_owner(
+        "CREATE SCHEMA runbook", "CREATE TABLE runbook.ledger AS TABLE runbook_kept.ledger",
+        "CREATE TABLE runbook.rollback AS TABLE runbook_kept.rollback",
+    )  # fmt: skip
+    for command in ("rollback", "verify", "migrate"):
+        assert f"belongs to role {place.owner}" in refused(place, command)
+
+
+def test_a_plan_that_is_made_well_of_forged_facts_reaches_no_other_table(place: Owned) -> None:
+    """Whoever has this program can make a plan that it would make again."""
+    place.database.execute(
+        "CREATE TABLE public.victim AS TABLE app.tickets",
+        "CREATE INDEX victim_kind_id_idx ON public.victim (id)",
+    )
+    found = catalog_of(place.database, PARSED)
+    assert found.table is not None
+    stop_online(place.database, "backfill", PARSED)
+    partition = Partition(schema="public", name="victim", kind="r", level=1)
+    table = replace(found.table, kind="p", partitions=(partition,))
+    made = build_plan(PARSED, replace(found, table=table), ONLINE)
+    with place.database.connect() as connection:
+        connection.execute(
+            "UPDATE runbook.online_run SET plan = %s::jsonb, plan_sha256 = %s",
+            [json.dumps(asdict(made), default=dict), made.sha256],
+        )
+    assert believed(place, "online_run") == ""
+    with pytest.raises(RunbookError, match="kind was"):
+        migrate_online(place.database, PARSED)
+    with pytest.raises(RolledBack, match="does not exist"):
+        take_back(place.database, PARSED)
+    columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'public.victim'::regclass"
+    assert place.database.value(f"{columns} AND attname = 'kind'") == 0
+    assert place.database.value("SELECT to_regclass('public.victim_kind_id_idx')") is not None
+
+
+def test_the_role_that_made_the_ledger_goes_on_with_it(place: Owned) -> None:
+    """And so does a superuser's where a member runs, as long as it may write."""
+    spec = ("--spec", "sorting.toml")
+    place.database.execute(f"GRANT CREATE ON DATABASE {place.database.name} TO {place.owner}")
+    for command in ("migrate", "verify", "rollback"):
+        ended = place.run(command, *spec, role=place.owner)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"belongs to role {place.owner}" in refused(place, "migrate")
+
+
+def test_every_table_of_the_ledger_is_looked_at(sample_newest: Database) -> None:
+    stop_online(sample_newest)
+    made = "SELECT array_agg(relname ORDER BY relname) FROM pg_class WHERE relkind = 'r'"
+    made += " AND relnamespace = 'runbook'::regnamespace"
+    assert sample_newest.value(made) == sorted(TABLES)
+    assert uuid.UUID(sample_newest.value("SELECT run_id::text FROM runbook.online_run"))
