@@ -152,8 +152,13 @@ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND p.prosqlbody IS 
 ORDER BY 1"""
 
 STATEMENTS_VIEW = """
-SELECT n.nspname::text AS schema FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+SELECT n.nspname::text AS schema FROM pg_extension x
+JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid
+    AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+JOIN pg_class c ON c.oid = d.objid AND c.relname = 'pg_stat_statements'
+JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE x.extname = 'pg_stat_statements'"""
+"""Where the extension's own view is: one of that name may be anybody's."""
 
 MOST_STATEMENTS = 20
 """How many of them are read, those that are called most often."""

@@ -14,6 +14,7 @@ from runbook.errors import RefusedError
 from runbook.facts import Catalog
 from runbook.run.online.guard import unhurried
 from runbook.spec import Spec
+from runbook.trust.owner_code import hold_code
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Place = Literal["database", "schema", "embedded"]
@@ -64,6 +65,16 @@ class Scratch:
             table=table,
             percent=sql.value(percent),
             rows=sql.value(self.rows),
+        )
+
+    def hold(self, connection: psycopg.Connection[Any]) -> None:
+        """Keep code of others away from the source until the transaction ends, which reads it."""
+        assert self.catalog.table is not None
+        hold_code(
+            connection,
+            [(self.catalog.table.schema, self.catalog.table.name), *self.catalog.table.leaves],
+            ledger_schema=self.catalog.ledger_schema,
+            known=set(map(str, self.catalog.owner_code)),
         )
 
     def columns(self) -> sql.Composable:

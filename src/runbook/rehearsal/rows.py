@@ -33,6 +33,7 @@ def copy_rows(source: Connection, target: Connection, wanted: Scratch) -> int:
         target.cursor() as writer,
     ):
         source.execute(for_reading().encode())
+        wanted.hold(source)
         with reader.copy(out.encode()) as read, writer.copy(into.encode()) as write:
             for block in read:
                 write.write(block)

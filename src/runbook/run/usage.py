@@ -6,6 +6,9 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from runbook import sql
+from runbook.catalog.related_queries import STATEMENTS_VIEW
+
 
 def uses(
     connection: psycopg.Connection[Any], schema: str, view: str, *, watch_s: float
@@ -42,15 +45,21 @@ def _pattern(view: str) -> str:
 
 def _calls(connection: psycopg.Connection[Any], parts: dict[str, str]) -> dict[int, int]:
     """Return how often each statement that names the view was called so far."""
+    found = connection.execute(STATEMENTS_VIEW).fetchone()
+    if found is None:
+        return {}
+    # Beside bound values a percent sign stands twice, in a name, too.
+    view = sql.spelled(found[0], "pg_stat_statements").replace("%", "%%")
+    query = sql.render(_STATEMENTS, view=sql.raw(view))
     try:
         with connection.transaction():
-            return dict(connection.execute(_STATEMENTS, parts).fetchall())
+            return dict(connection.execute(query.encode(), parts).fetchall())
     except psycopg.Error:
-        return {}  # not installed, or not to be read by this role
+        return {}  # not loaded, or not to be read by this role
 
 
 _STATEMENTS: LiteralString = """\
-SELECT queryid, sum(calls)::bigint FROM pg_stat_statements
+SELECT queryid, sum(calls)::bigint FROM {view}
 WHERE query ~ %(pattern)s AND query ~* '^\\s*(with|select|insert|update|delete|merge|copy)'
   AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 GROUP BY 1"""

@@ -7,6 +7,7 @@ import pytest
 from runbook.catalog import read_catalog
 from runbook.facts import Kind
 from runbook.plan import Options, review
+from runbook.run.usage import uses
 from tests.cases import RENAMED
 from tests.conftest import MAJORS, Cluster, Database, cluster_of
 from tests.migrating import catalog_of
@@ -58,3 +59,23 @@ def test_a_role_that_may_not_read_them_sees_none_and_no_error(counting: Database
     with counting.connect(options="-c role=pg_signal_backend") as connection:
         around = read_catalog(connection, SPEC).surroundings
     assert around is not None and not around.of_kind(Kind.STATEMENT)
+
+
+@pytest.mark.parametrize("schema", ["public", "Else%where"])
+def test_statements_that_still_name_a_view_are_seen_wherever_the_extension_lives(
+    schema: str, counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if schema != "public":
+        counting.execute(
+            f'CREATE SCHEMA "{schema}"', f'ALTER EXTENSION pg_stat_statements SET SCHEMA "{schema}"'
+        )
+    called = "SELECT count(*) FROM tickets"
+    counting.execute(called)
+
+    def meanwhile(seconds: float) -> None:
+        counting.execute(*[called] * 3)
+
+    monkeypatch.setattr("time.sleep", meanwhile)
+    with counting.session() as connection:
+        found = uses(connection, "public", "tickets", watch_s=1)
+    assert "statements that name it were called 3 times in 1 s" in found

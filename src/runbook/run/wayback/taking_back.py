@@ -20,6 +20,7 @@ from runbook.run.wayback.hand_set import HandSet, read_hand_set
 from runbook.run.wayback.obstacles import obstacles, staying
 from runbook.run.wayback.proof import Comparison, compare_tallies, tally
 from runbook.run.wayback.undo import Undo, Undone
+from runbook.trust.owner_code import hold_code
 from runbook.trust.settings import for_reading
 from runbook.vocabulary import Finding, Role
 
@@ -81,6 +82,12 @@ class TakingBack:
         name = f"{plan.schema}.{plan.table_after}"
         try:
             with connection.transaction():
+                hold_code(
+                    connection,
+                    [(plan.schema, plan.table_after)],
+                    ledger_schema=plan.ledger_schema,
+                    known=self.known_code,
+                )
                 self.hand_set = read_hand_set(connection, plan)
         except psycopg.errors.QueryCanceled:
             raise
