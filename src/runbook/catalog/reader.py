@@ -50,9 +50,10 @@ def read_catalog(
     Reads only, in a transaction of its own that takes no lock which a reader or writer notices (see
     `hold_code`). The connection must not be in a transaction. Without `count` no row is read, and
     nothing around the table; nor is one where code of less privileged roles would run by that,
-    unless it is trusted, nor anything of a ledger that must not be trusted. With `connect`, which opens another connection to the same place, a pooler between is looked
-    for. `tell` is told what is read next, and how much is done, from 0 to 1. Raises `RefusedError`
-    if the rules cannot be evaluated.
+    unless it is trusted, nor anything of a ledger that must not be trusted. With `connect`, which
+    opens another connection to the same place, a pooler between is looked for. `tell` is told what
+    is read next, and how much is done, from 0 to 1. Raises `RefusedError` if the rules cannot be
+    evaluated, and `BlockedError` if code has come to the table meanwhile.
     """
     tell("reading the table", 0.0)
     server = read_server(connection)
