@@ -378,6 +378,25 @@ def test_what_only_reads_or_defines_is_refused_for_that_alone(
     assert [one.object for one in found] == (["x on app.tickets"] if act is Act.READ else [])
 
 
+def test_what_only_reads_is_not_refused_for_what_writing_runs(place: Owned) -> None:
+    spec = ("--spec", "sorting.toml")
+    assert place.run("migrate", *spec).returncode == 0
+    place.as_owner(
+        *KINDS["trigger"][0][:1],
+        "CREATE TRIGGER t BEFORE UPDATE ON app.issues FOR EACH ROW EXECUTE FUNCTION app.fires()",
+    )
+    for command in ("verify", "migrate", "rollback"):
+        ended = place.run(command, *spec)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = place.run("migrate", *spec)
+    assert ended.returncode == 3 and "Trigger t on app.tickets calls app.fires()" in ended.stdout
+    ended = place.run("migrate", *spec, "--trust-owner-code")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "it runs with the rights of 'postgres'" in ended.stdout
+    report = max(place.folder.glob("reports/*-migrate-succeeded*/manifest.json"))
+    assert "owner-code-trusted" in report.read_text("utf-8")
+
+
 def test_an_extensions_type_is_compared_as_the_application_compares_it(
     newest: Cluster, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from runbook.facts import Act
 from runbook.notebook.findings import stop_at_blockers
 from runbook.notebook.recorded import is_vouched
 from runbook.notebook.session import Session, recorded_run, unfinished_run
@@ -12,6 +13,7 @@ from runbook.plan.estimate import FIXED_MS, by_statement, expected
 from runbook.plan.script import script
 from runbook.record import PlanRecord
 from runbook.report import html, rules, statements
+from runbook.trust.owner_code import EVERY_ACT
 from runbook.verify.models import foreseen_findings, import_findings
 from runbook.vocabulary import Finding, Level, Phase
 
@@ -40,19 +42,21 @@ class Planning(Session[P]):
         """Whether the notebook makes the plan for somebody else to run."""
         return False
 
-    def require_trust(self) -> None:
-        """Leave it to the review, which says everything at once."""
+    def require_trust(self, acts: frozenset[Act] | None = None) -> None:
+        """Leave it to the review, which says everything at once, but for some `acts`."""
+        if acts:
+            super().require_trust(acts)
 
     def find(self) -> None:
         """Review the catalog, show the findings, and stop at a blocker."""
         with self._timed("review"):
-            if self.is_repeat or self.catalog.unfinished:
-                # There is no review: what it would refuse for want of trust is asked for here.
-                super().require_trust()
+            # Where there is no review, what it would refuse for want of trust is asked for here.
             if self.is_repeat:
+                self.require_trust(frozenset({Act.READ}))
                 self._show_repeat()
                 return
             if self.catalog.unfinished:
+                self.require_trust(EVERY_ACT)
                 self.show(unfinished_run(self.catalog.unfinished))
                 return
             findings = review(

@@ -90,15 +90,16 @@ class Session(Notebook[P]):
         with self._timed("trust"):
             self.require_trust()
 
-    def require_trust(self) -> None:
+    def require_trust(self, acts: frozenset[Act] | None = None) -> None:
         """Raise `BlockedError` where the ledger is somebody else's, or the notebook would have code
-        of less privileged roles run that is not trusted; note what is."""
+        of less privileged roles run that is not trusted; note what is. It goes by what the notebook
+        does, or by `acts` where it has less to do."""
         if self.catalog.ledger_problem:
             raise BlockedError(self.catalog.ledger_problem, f"Nothing was changed. {REMEDY}")
         found = require_trust(
             self.catalog.owner_code,
             self.catalog.server.user,
-            acts=self.acts,
+            acts=acts or self.acts,
             trusted=self.parameters.trust_owner_code,
         )
         if found:

@@ -62,10 +62,11 @@ def hold_code(
     tables: Sequence[tuple[str, str]],
     *,
     ledger_schema: str,
-    known: Collection[str] | None,
+    acts: frozenset[Act] = frozenset({Act.READ}),
+    known: Collection[str] = (),
 ) -> None:
     """Keep others from adding code to tables until the open transaction ends, where they might, and
-    raise `BlockedError` if there is some that is not among the `known`; with None all is taken.
+    raise `BlockedError` if some acts would have code run that is not among the `known`.
 
     To be called first in a transaction that reads or writes rows without a lock that excludes
     everybody. Whoever may add code is kept away by SHARE UPDATE EXCLUSIVE, which blocks no reader
@@ -74,20 +75,16 @@ def hold_code(
     add code to an index between this and the query.
     """
     for table in open_to_others(connection, tables, ledger_schema=ledger_schema):
-        for text in (_WAIT, sql.render(_HOLD, table=sql.name(*table), name=_literal(table))):
+        for text in (_WAIT, sql.render(_HOLD, table=sql.name(*table), name=sql.named(*table))):
             connection.execute(text.encode())
         for one in read_owner_code(connection, [table], ledger_schema=ledger_schema):
-            if known is not None and str(one) not in known:
+            if one.runs_by(acts) and str(one) not in known:
                 raise BlockedError(
                     f"Code of role {one.owner!r} has come to {'.'.join(table)} since it was looked "
                     f"at: {one}.",
-                    "Nothing was run by this. Find out who added it and why; `runbook review` "
-                    "shows all of it.",
+                    "It was not run. Find out who added it and why; `runbook review` shows all "
+                    "of it.",
                 )
-
-
-def _literal(table: tuple[str, str]) -> sql.Composable:
-    return sql.named(*table)
 
 
 def owner_code_findings(

@@ -14,14 +14,14 @@ from typing import Any, LiteralString
 import psycopg
 
 from runbook import sql
-from runbook.errors import RefusedError
+from runbook.errors import BlockedError, RefusedError
 from runbook.export.prisma.folder import Folder, Migration, read_folder
 from runbook.export.prisma.migration import migration_sql
 from runbook.facts import Act, Catalog
 from runbook.plan import Plan
 from runbook.plan.ledger import json
 from runbook.spec import Spec
-from runbook.trust.owner_code import hold_code, owner_code_query, read_owner_code
+from runbook.trust.owner_code import EVERY_ACT, hold_code, owner_code_query
 from runbook.trust.preflight import require_trusted
 from runbook.vocabulary import Check
 
@@ -188,8 +188,9 @@ def forget(connection: Connection, run_id: str, ledger_schema: str) -> tuple[str
     found = [name for (name,) in connection.execute(_SCHEMAS, [TABLE]).fetchall()]
     names: list[str] = []
     for schema in found:
-        hold_code(connection, [(schema, TABLE)], ledger_schema=ledger_schema, known=None)
-        if read_owner_code(connection, [(schema, TABLE)], ledger_schema=ledger_schema):
+        try:
+            hold_code(connection, [(schema, TABLE)], ledger_schema=ledger_schema, acts=EVERY_ACT)
+        except BlockedError:
             continue
         statement = sql.render(_FORGET, table=sql.name(schema, TABLE), id=sql.value(run_id))
         names += [name for (name,) in connection.execute(statement.encode()).fetchall()]

@@ -174,7 +174,13 @@ class Backfill:
         opening = f"BEGIN ISOLATION LEVEL READ COMMITTED;\n{self.settings};\n{written}"
         at_first = _last_value(connection, opening)
         if batch.table and batch.table in self.held:
-            hold_code(connection, [batch.table], ledger_schema=self.ledger_schema, known=self.known)
+            hold_code(
+                connection,
+                [batch.table],
+                ledger_schema=self.ledger_schema,
+                acts=EVERY_ACT,
+                known=self.known,
+            )
         bounds = [f"({at},0)", f"({end},0)"]
         if batch.application_schema:
             connection.execute(application_path(batch.application_schema).encode())
