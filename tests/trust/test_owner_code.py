@@ -17,6 +17,7 @@ from runbook.run.online import Journal, Limits, apply_online
 from runbook.spec import Spec, load_spec, parse_spec
 from runbook.trust.owner_code import owner_code_findings
 from runbook.trust.preflight import require_trusted
+from runbook.verify import verify
 from runbook.vocabulary import Level
 from tests.conftest import Cluster, Database
 from tests.trust.owners import SPEC, Owned, owned
@@ -254,6 +255,44 @@ def test_code_that_comes_between_two_batches_is_refused(
 
     with pytest.raises(RunbookError, match=place.owner):
         apply(place, plan, found, tell=tell)
+    assert not mark.by("postgres")
+
+
+def test_a_database_whose_texts_mean_something_else_hides_no_code(
+    place: Owned, newest: Cluster
+) -> None:
+    name = place.database.name
+    place.database.execute(
+        f"ALTER DATABASE {name} SET standard_conforming_strings = off",
+        f"ALTER DATABASE {name} SET quote_all_identifiers = on",
+        f"ALTER DATABASE {name} SET transform_null_equals = on",
+    )
+    for kind in ("trigger", "index expression", "CHECK"):
+        statements, _ = KINDS[kind]
+        place.as_owner(*(statements[1:] if kind == "CHECK" else statements))
+    objects = {one.object for one in catalog(place).owner_code}
+    assert objects == {"t on app.tickets", "x on app.tickets", "k on app.tickets"}
+
+
+def test_a_view_that_takes_the_tables_name_is_not_read(place: Owned, newest: Cluster) -> None:
+    mark = Mark(newest)
+    spec = ("--spec", "sorting.toml")
+    assert place.run("migrate", *spec).returncode == 0
+    with place.database.session() as connection:
+        found = read_catalog(connection, PARSED, count=False)
+    assert found.applied is not None
+    place.as_owner(
+        *mark.in_(KINDS["index expression"][0][:1]),
+        "ALTER TABLE app.issues RENAME TO kept",
+        "CREATE VIEW app.issues AS SELECT k.*, app.pure(1) FROM app.kept k",
+    )
+    # As if it had been put there between the reading of the catalog and the checks.
+    with (
+        place.database.session() as connection,
+        pytest.raises(BlockedError, match="view app.issues"),
+    ):
+        verify(connection, PARSED, found.applied)
+    assert place.run("verify", *spec).returncode == 3
     assert not mark.by("postgres")
 
 

@@ -98,9 +98,11 @@ def read_catalog(
 
 def owner_code_of(connection: Connection, spec: Spec, ledger_schema: str) -> tuple[OwnerCode, ...]:
     """Return the code of less privileged roles on the migration's table, by either of its names:
-    code that would run with the connected role's rights."""
+    code that would run with the connected role's rights. A view of that name, such as the one that
+    a run leaves, is none of it: it is not read."""
     tables = [(spec.schema_, name) for name in dict.fromkeys([spec.table, spec.table_after])]
-    return read_owner_code(connection, tables, ledger_schema=ledger_schema)
+    found = read_owner_code(connection, tables, ledger_schema=ledger_schema)
+    return tuple(one for one in found if one.kind != "view")
 
 
 def _unread(server: Server, ledger_schema: str) -> Catalog:

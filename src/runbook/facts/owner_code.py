@@ -19,6 +19,7 @@ class Act(StrEnum):
 _RUNS: Mapping[str, frozenset[Act]] = {
     "trigger": frozenset({Act.WRITE}),
     "rule": frozenset({Act.WRITE}),
+    "view": frozenset({Act.READ, Act.WRITE}),
     "CHECK constraint": frozenset({Act.READ, Act.WRITE}),
     "constraint": frozenset({Act.WRITE}),
     "index": frozenset({Act.READ, Act.WRITE}),

@@ -72,7 +72,7 @@ def hold_code(
     everybody. Whoever may add code is kept away by SHARE UPDATE EXCLUSIVE, which blocks no reader
     and no writer (docs, 13.3.1): CREATE TRIGGER, CREATE INDEX and CREATE STATISTICS wait for it. A
     replica takes no such lock, nor does a role that may only read: there somebody who is quick may
-    add code to an index between this and the query.
+    add code to an index between this and the query. A view that has taken a table's name is code.
     """
     for table in open_to_others(connection, tables, ledger_schema=ledger_schema):
         for text in (_WAIT, sql.render(_HOLD, table=sql.name(*table), name=sql.named(*table))):
@@ -151,7 +151,8 @@ SELECT set_config('lock_timeout', '5s', true) WHERE current_setting('lock_timeou
 _HOLD = """\
 DO $hold$
 BEGIN
-    IF NOT pg_is_in_recovery() AND has_table_privilege({name}, 'UPDATE') THEN
+    IF NOT pg_is_in_recovery() AND has_table_privilege({name}, 'UPDATE')
+       AND (SELECT relkind FROM pg_class WHERE oid = {name}::regclass) IN ('r', 'p') THEN
         LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;
     END IF;
 END
@@ -161,7 +162,8 @@ _OPEN_TO_OTHERS = """\
 SELECT n.nspname::text, c.relname::text
 FROM unnest(ARRAY[{schemas}]::text[], ARRAY[{names}]::text[]) AS t (schema, name)
 JOIN pg_namespace n ON n.nspname = t.schema
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name AND c.relkind IN ('r', 'p')
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 WHERE EXISTS (
     SELECT FROM (
         SELECT c.relowner
@@ -197,10 +199,10 @@ WITH RECURSIVE tree (oid) AS (
     FROM pg_trigger g JOIN relation r ON r.oid = g.tgrelid
     WHERE NOT g.tgisinternal AND g.tgenabled <> 'D'
     UNION ALL
-    SELECT 'rule', format('%I on %s', w.rulename, r.said), r.author,
-           concat(w.ev_qual::text, w.ev_action::text), 0, true
-    FROM pg_rewrite w JOIN relation r ON r.oid = w.ev_class
-    WHERE w.ev_type <> '1' AND w.ev_enabled <> 'D'
+    SELECT CASE w.ev_type WHEN '1' THEN 'view' ELSE 'rule' END,
+           CASE w.ev_type WHEN '1' THEN r.said ELSE format('%I on %s', w.rulename, r.said) END,
+           r.author, concat(w.ev_qual::text, w.ev_action::text), 0, true
+    FROM pg_rewrite w JOIN relation r ON r.oid = w.ev_class WHERE w.ev_enabled <> 'D'
     UNION ALL
     SELECT 'CHECK constraint', format('%I on %s', k.conname, r.said), r.author, k.conbin::text, 0,
            false

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from runbook.trust.settings import EMPTY_PATH, EMPTY_PATH_LOCALLY
+from runbook.trust.settings import FOR_SESSION, FOR_TRANSACTION
 
 _WHO = b"SELECT pg_catalog.pg_backend_pid()"
 
@@ -36,7 +36,7 @@ class Session(psycopg.Connection[Any]):
         if self.is_pooled:
             self.cursor_factory = _PinnedCursor
         else:
-            self.execute(EMPTY_PATH.encode())
+            self.execute(FOR_SESSION.encode())
 
     @contextmanager
     def transaction(
@@ -45,7 +45,7 @@ class Session(psycopg.Connection[Any]):
         outermost = self.info.transaction_status is TransactionStatus.IDLE
         with super().transaction(savepoint_name, force_rollback) as transaction:
             if outermost and self.is_pooled:
-                self.execute(EMPTY_PATH_LOCALLY.encode())
+                self.execute(FOR_TRANSACTION.encode())
             yield transaction
 
 
@@ -77,5 +77,5 @@ class _PinnedCursor(psycopg.Cursor[Any]):
         if connection.autocommit:
             with connection.transaction():
                 return super().execute(query, params, **options)
-        super().execute(EMPTY_PATH_LOCALLY.encode())
+        super().execute(FOR_TRANSACTION.encode())
         return super().execute(query, params, **options)

@@ -17,6 +17,10 @@ READING_TIMEOUT_MS = 3_600_000
 EMPTY_PATH = "SET search_path = ''"
 """Has a session look for names in PostgreSQL's own schema alone."""
 
+FOR_SESSION = f"{EMPTY_PATH}; SET standard_conforming_strings = on; SET quote_all_identifiers = off"
+"""What a session begins with: whoever owns the database may have set that a text in SQL, a pattern
+that finds their code for one, means something else."""
+
 
 def pinned() -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the settings that all of the runbook's SQL is meant under, each with its values.
@@ -48,6 +52,12 @@ def application_path(schema: str) -> str:
 
 EMPTY_PATH_LOCALLY = "SET LOCAL search_path = ''"
 """Ends that."""
+
+FOR_TRANSACTION = (
+    f"{EMPTY_PATH_LOCALLY}; SET LOCAL standard_conforming_strings = on; "
+    "SET LOCAL quote_all_identifiers = off"
+)
+"""`FOR_SESSION`, for the open transaction alone."""
 
 
 def for_reading() -> str:

@@ -9,7 +9,7 @@ from runbook.plan.script.atomic import back, there
 from runbook.plan.script.online import BEGIN, phases
 from runbook.plan.script.part import Part, in_a_line, part
 from runbook.spec import Spec
-from runbook.trust.settings import EMPTY_PATH
+from runbook.trust.settings import FOR_SESSION
 from runbook.vocabulary import Phase
 
 __all__ = ["Part", "back", "in_a_line", "part", "script", "there"]
@@ -43,7 +43,7 @@ def script(spec: Spec, plan: Plan, table: Table) -> str:
         sha256=plan.sha256,
         version=__version__,
         about=_ABOUT[plan.mode],
-        path=EMPTY_PATH,
+        path=FOR_SESSION,
     )
     reasons = [f"-- {in_a_line(reason)}" for reason in plan.reasons]
     prepare = [str(part(statement)) for statement in plan.of_phase(Phase.PREPARE)]

@@ -13,7 +13,7 @@ from runbook.plan.script.atomic import counted, record
 from runbook.plan.script.guard import TRUST, guard, trust
 from runbook.plan.script.part import part
 from runbook.spec import Spec
-from runbook.trust.settings import EMPTY_PATH, EMPTY_PATH_LOCALLY, application_path
+from runbook.trust.settings import EMPTY_PATH_LOCALLY, FOR_SESSION, application_path
 from runbook.vocabulary import Phase, Role, Statement
 
 _BATCHES: LiteralString = """\
@@ -94,7 +94,7 @@ def _backfill(plan: Plan) -> Iterator[str]:
         elif statement.role is Role.SWEEP:
             yield str(part(statement, "CREATE TEMPORARY TABLE runbook_swept AS\n"))
             yield _SWEPT
-    yield f"RESET ALL;\n{EMPTY_PATH};"
+    yield f"RESET ALL;\n{FOR_SESSION};"
 
 
 def _path(statement: Statement) -> str:

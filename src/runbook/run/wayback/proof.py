@@ -52,7 +52,7 @@ def tally(
         connection.execute(for_reading().encode())
         hold_code(
             connection,
-            [(plan.schema, plan.table_after), (plan.schema, plan.table_before)],
+            [(plan.schema, plan.table_after if role is Role.TALLY_BEFORE else plan.table_before)],
             ledger_schema=plan.ledger_schema,
             known=known_code,
         )
