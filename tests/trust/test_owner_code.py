@@ -289,7 +289,7 @@ def test_a_view_that_takes_the_tables_name_is_not_read(place: Owned, newest: Clu
     # As if it had been put there between the reading of the catalog and the checks.
     with (
         place.database.session() as connection,
-        pytest.raises(BlockedError, match="view app.issues"),
+        pytest.raises(BlockedError, match=r"view app\.issues"),
     ):
         verify(connection, PARSED, found.applied)
     assert place.run("verify", *spec).returncode == 3
