@@ -248,7 +248,7 @@ def test_a_run_is_taken_back_by_its_recorded_plan(
     refused = run(*taking_back)
     assert refused.returncode == 3, refused.stderr
     assert "the spec's text is another one" in refused.stdout or name == "other"
-    assert f"--approved-plan {plan}" in json.loads(refused.stdout)["remedy"]
+    assert "--approved-plan HASH" in json.loads(refused.stdout)["remedy"]
     ended = run(*taking_back, "--approved-plan", plan)
     content = json.loads(ended.stdout)
     assert (ended.returncode, content["outcome"]) == (0, "succeeded"), content["message"]

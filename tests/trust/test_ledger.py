@@ -257,7 +257,7 @@ def test_a_bundle_of_the_archive_or_a_person_vouches_for_a_plan(place: Owned) ->
     forge(place, "ledger", fact("inputs", {}), hashed=False)
     said = refused(place, "rollback", "--reports", "elsewhere")
     plan = place.database.value("SELECT plan_sha256 FROM runbook.ledger")
-    assert f"--approved-plan {plan}" in said
+    assert "--approved-plan HASH" in said and plan[:12] in said and plan not in said
     key = place.run("keygen", "own.key")
     assert key.returncode == 0
     unsigned = ("rollback", "--trusted-key", "own.key.pub")

@@ -431,7 +431,7 @@ def test_what_only_reads_is_not_refused_for_what_writing_runs(place: Owned) -> N
     assert ended.returncode == 3 and "Trigger t on app.tickets calls app.fires()" in ended.stdout
     ended = place.run("migrate", *spec, "--trust-owner-code")
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "it runs with the rights of 'postgres'" in ended.stdout
+    assert "where it runs, it has the rights of 'postgres'" in ended.stdout
     report = max(place.folder.glob("reports/*-migrate-succeeded*/manifest.json"))
     assert "owner-code-trusted" in report.read_text("utf-8")
 

@@ -67,7 +67,7 @@ def read_catalog(
         problem = ledger_problem(connection, ledger_schema)
         tell("counting the rows by the rules", 0.1)
         runs = any(one.runs_by(frozenset({Act.READ})) for one in code)
-        count = count and (trust_owner_code or not runs)
+        count = count and (trust_owner_code or not runs) and _has_own_rows(table)
         if count and table is not None:
             # From here on nobody can add any that the queries on the rows would run.
             held = [(table.schema, table.name), *table.leaves]
@@ -94,6 +94,12 @@ def read_catalog(
         )
     tell("read", 1.0)
     return catalog
+
+
+def _has_own_rows(table: Table | None) -> bool:
+    """Return whether a query on it reads its own rows alone: no view, no other server's, no
+    heirs'."""
+    return table is None or (table.kind in {"r", "p"} and not table.has_children)
 
 
 def owner_code_of(connection: Connection, spec: Spec, ledger_schema: str) -> tuple[OwnerCode, ...]:

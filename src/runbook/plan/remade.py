@@ -49,7 +49,8 @@ def believed_plan(
         raise RefusedError(
             f"The plan of {run} has the hash {found}, and stands in the ledger as {sha256}: it was "
             "altered there.",
-            "Nothing of it was run. Its report has the statements as they were.",
+            "Nothing of it was run. The archived report of that run has the statements as they "
+            "were: its plan.sql ends with the way back.",
         )
     own = remade(plan, spec)
     if own is not None and own.sha256 == found:
@@ -59,9 +60,9 @@ def believed_plan(
     raise RefusedError(
         f"The plan of {run}, as the ledger has it, is not what this version of the runbook makes "
         f"of {spec.name!r}: {_difference(plan, own)}.",
-        f"Nothing of it was run. Give the spec that it was made from, and with --reports the "
-        "archive that has its review; or read it there, and name its hash: "
-        f"--approved-plan {found}",
+        "Nothing of it was run. Give the spec that it was made from, and with --reports the "
+        "archive that has its report; or name the hash that stands in that report: "
+        f"--approved-plan HASH. If that is not {found[:12]}…, the ledger was altered.",
     )
 
 

@@ -103,10 +103,10 @@ def _finding(one: OwnerCode, role: str, *, trusted: bool) -> Finding:
             level=Level.WARNING,
             code="owner-code-trusted",
             object=one.object,
-            message=f"{what}{calls} is code of role {one.owner!r}: it runs with the rights of "
-            f"{role!r}.",
-            remedy="It was trusted by --trust-owner-code. Whatever it did beyond this table is not "
-            "in this report.",
+            message=f"{what}{calls} is code of role {one.owner!r}: where it runs, it has the "
+            f"rights of {role!r}.",
+            remedy="It is trusted by --trust-owner-code. What it does with them beyond this table "
+            "is seen by nobody, this report included.",
         )
     return Finding(
         level=Level.BLOCKER,

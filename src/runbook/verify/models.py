@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from runbook.errors import UsageError
+from runbook.errors import BlockedError
 from runbook.facts import Act
 from runbook.operations.base import Expected, blocker, warning
 from runbook.spec import Models, Spec
@@ -39,9 +39,9 @@ def may_import(models: Models, *, allowed: bool) -> bool:
 
 
 def require_models(spec: Spec, *, allowed: bool) -> None:
-    """Raise `UsageError` where a spec names a module that may not be imported."""
+    """Raise `BlockedError` where a spec names a module that may not be imported."""
     if spec.models and not may_import(spec.models, allowed=allowed):
-        raise UsageError(_not_allowed(spec.models), _ALLOW)
+        raise BlockedError(_not_allowed(spec.models), f"Nothing was changed. {_ALLOW}")
 
 
 def import_findings(spec: Spec, *, allowed: bool) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The way back: an applied run is undone from the ledger alone, whatever the spec says by now."""
+"""The way back: an applied run is undone by its recorded plan, once that was made again."""
 
 from runbook.run.wayback.hand_set import HandSet
 from runbook.run.wayback.obstacles import obstacles
