@@ -31,7 +31,7 @@ from runbook.facts import (
 )
 from runbook.spec import Spec
 from runbook.trust.ledger import ledger_problem
-from runbook.trust.owner_code import hold_code, read_owner_code
+from runbook.trust.owner_code import holding, read_owner_code, require_known
 from runbook.trust.settings import for_reading
 
 
@@ -60,7 +60,9 @@ def read_catalog(
     if server.is_too_old:
         return _unread(server, ledger_schema)
     pooler = read_pooler(connection, connect) if connect else None
-    with snapshot(connection):
+    names = [(spec.schema_, one) for one in dict.fromkeys([spec.table, spec.table_after])]
+    held = holding(connection, names, ledger_schema=ledger_schema) if count else ()
+    with snapshot(connection, held):
         table = read_table(connection, spec)
         privileges = missing_privileges(connection, table, ledger_schema)
         code = owner_code_of(connection, spec, ledger_schema)
@@ -69,10 +71,13 @@ def read_catalog(
         runs = any(one.runs_by(frozenset({Act.READ})) for one in code)
         count = count and (trust_owner_code or not runs) and _has_own_rows(table)
         if count and table is not None:
-            # From here on nobody can add any that the queries on the rows would run.
-            held = [(table.schema, table.name), *table.leaves]
-            known = set(map(str, code))
-            hold_code(connection, held, ledger_schema=ledger_schema, known=known)
+            # Nobody can add any that the queries on the rows would run.
+            require_known(
+                connection,
+                [(table.schema, table.name)],
+                ledger_schema=ledger_schema,
+                known=set(map(str, code)),
+            )
         census = _census(connection, spec, table, privileges) if count else None
         tell("measuring a sample, and looking around", 0.8)
         catalog = Catalog(

@@ -1,6 +1,6 @@
 """Asking the catalog: rows as dictionaries, in a snapshot, with names printed alike for all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,12 +23,16 @@ def rows(
 
 
 @contextmanager
-def snapshot(connection: Connection) -> Iterator[None]:
-    """Open a read-only, repeatable-read transaction, and leave the connection as it was."""
+def snapshot(connection: Connection, holding: Sequence[str] = ()) -> Iterator[None]:
+    """Open a read-only, repeatable-read transaction, and leave the connection as it was. It begins
+    with the statements `holding`, which lock before the snapshot is taken."""
     before = connection.isolation_level, connection.read_only
-    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = not holding
     try:
         with connection.transaction():
+            for text in (*holding, *(["SET TRANSACTION READ ONLY"] if holding else [])):
+                connection.execute(text.encode())
             yield
     finally:
         connection.isolation_level, connection.read_only = before

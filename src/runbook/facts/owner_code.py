@@ -31,6 +31,8 @@ _RUNS: Mapping[str, frozenset[Act]] = {
     "domain": frozenset({Act.WRITE}),
     "operator": frozenset({Act.READ, Act.WRITE}),
     "event trigger": frozenset({Act.DEFINE}),
+    "range type": frozenset({Act.READ, Act.WRITE}),
+    "foreign table": frozenset({Act.READ, Act.WRITE}),
 }
 """What has code run, by what attaches it. The planner evaluates the constant parts of an index, a
 CHECK or a statistics object for whoever only reads."""

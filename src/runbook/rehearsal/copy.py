@@ -14,7 +14,7 @@ from runbook.errors import RefusedError
 from runbook.facts import Catalog
 from runbook.run.online.guard import unhurried
 from runbook.spec import Spec
-from runbook.trust.owner_code import hold_code
+from runbook.trust.owner_code import holding, require_known
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Place = Literal["database", "schema", "embedded"]
@@ -67,12 +67,19 @@ class Scratch:
             rows=sql.value(self.rows),
         )
 
-    def hold(self, connection: psycopg.Connection[Any]) -> None:
-        """Keep code of others away from the source until the transaction ends, which reads it."""
+    def holding(self, connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+        """Return the statements that keep code of others away from the source, for the transaction
+        that reads it."""
         assert self.catalog.table is not None
-        hold_code(
+        tables = [(self.catalog.table.schema, self.catalog.table.name)]
+        return holding(connection, tables, ledger_schema=self.catalog.ledger_schema)
+
+    def require_known(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise `BlockedError` if code of others has come to the source."""
+        assert self.catalog.table is not None
+        require_known(
             connection,
-            [(self.catalog.table.schema, self.catalog.table.name), *self.catalog.table.leaves],
+            [(self.catalog.table.schema, self.catalog.table.name)],
             ledger_schema=self.catalog.ledger_schema,
             known=set(map(str, self.catalog.owner_code)),
         )

@@ -70,7 +70,9 @@ def copied(wanted: Scratch) -> Iterator[Copy]:
 
 def _make(connection: Connection, wanted: Scratch, table: Table, schema: str) -> int:
     """Make types, table and rows; return how many rows there are."""
-    wanted.hold(connection)
+    for text in wanted.holding(connection):
+        connection.execute(text.encode())
+    wanted.require_known(connection)
     connection.execute(sql.render("CREATE SCHEMA {name}", name=schema).encode())
     for type_ in wanted.catalog.types.values():
         connection.execute(

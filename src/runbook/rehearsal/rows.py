@@ -28,12 +28,12 @@ def copy_rows(source: Connection, target: Connection, wanted: Scratch) -> int:
         columns=wanted.columns(),
     )
     with (
-        snapshot(source),
+        snapshot(source, wanted.holding(source)),
         source.cursor() as reader,
         target.cursor() as writer,
     ):
         source.execute(for_reading().encode())
-        wanted.hold(source)
+        wanted.require_known(source)
         with reader.copy(out.encode()) as read, writer.copy(into.encode()) as write:
             for block in read:
                 write.write(block)

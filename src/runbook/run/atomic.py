@@ -25,6 +25,7 @@ from runbook.run.rollback import committed_before, nothing_else, rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
 from runbook.trust.ledger import require_own_ledger
+from runbook.trust.owner_code import hold_names
 from runbook.vocabulary import Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -157,6 +158,8 @@ class _AtomicRun:
         before, tries = course.length, 0
         while True:
             exclude_others(connection, self.table, wait_ms=self.wait_ms)
+            held = hold_names([(self.table.schema, self.table.name)])
+            connection.execute(held.encode())
             tries += 1
             try:
                 for statement in self._opening():

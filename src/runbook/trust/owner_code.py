@@ -47,7 +47,8 @@ def read_owner_code(
 def open_to_others(
     connection: psycopg.Connection[Any], tables: Sequence[tuple[str, str]], *, ledger_schema: str
 ) -> tuple[tuple[str, str], ...]:
-    """Return those of some tables to which a less privileged role may add code."""
+    """Return those of some tables to which a less privileged role may add code, or in whose place
+    it may put another one."""
     query = sql.render(
         _OPEN_TO_OTHERS,
         schemas=sql.values(schema for schema, _ in tables),
@@ -55,6 +56,53 @@ def open_to_others(
         trusted=is_trusted("role", ledger_schema),
     )
     return tuple(connection.execute(query.encode()).fetchall())
+
+
+def holding(
+    connection: psycopg.Connection[Any], tables: Sequence[tuple[str, str]], *, ledger_schema: str
+) -> tuple[str, ...]:
+    """Return the statements by which the next transaction keeps others from adding code to tables,
+    where they might. None of them takes a snapshot but the last one: what comes after sees whatever
+    was added until then, even in a transaction of one snapshot.
+
+    Whoever may add code is kept away by SHARE UPDATE EXCLUSIVE, which blocks no reader and no
+    writer (docs, 13.3.1): CREATE TRIGGER, CREATE INDEX and CREATE STATISTICS wait for it. A replica
+    takes no such lock, nor does a role that may only read: there somebody who is quick may add code
+    to an index between this and the query.
+    """
+    found = open_to_others(connection, tables, ledger_schema=ledger_schema)
+    if not found:
+        return ()
+    asked = sql.render(_MAY_HOLD, tables=sql.values(sql.spelled(*one) for one in found))
+    row = connection.execute(asked.encode()).fetchone()
+    assert row is not None
+    waits, may = row
+    held = [one for one in found if sql.spelled(*one) in may]
+    return (
+        *(["SET LOCAL lock_timeout = '5s'"] if waits else []),
+        *(
+            sql.render("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE", table=sql.name(*one))
+            for one in held
+        ),
+        hold_names(held),
+    )
+
+
+def hold_names(tables: Sequence[tuple[str, str]]) -> str:
+    """Return the statement that keeps the names of tables' schemas, and of the types of their
+    columns, until the transaction ends: no lock on a table holds them, and whoever owns a schema
+    may put another one in its place.
+
+    Only a superuser can lock rows of PostgreSQL's catalogs; FOR KEY SHARE is what a change of the
+    name waits for, and nothing else (docs, 13.3.2). Nobody else gains as much by it; there the
+    statement does nothing. Raises `no_data_found` where a table that is locked is not the one of
+    that name any more.
+    """
+    return sql.render(
+        _HOLD_NAMES,
+        schemas=sql.values(dict.fromkeys(schema for schema, _ in tables)),
+        tables=sql.values(sql.spelled(*one) for one in tables),
+    )
 
 
 def hold_code(
@@ -69,14 +117,25 @@ def hold_code(
     raise `BlockedError` if some acts would have code run that is not among the `known`.
 
     To be called first in a transaction that reads or writes rows without a lock that excludes
-    everybody. Whoever may add code is kept away by SHARE UPDATE EXCLUSIVE, which blocks no reader
-    and no writer (docs, 13.3.1): CREATE TRIGGER, CREATE INDEX and CREATE STATISTICS wait for it. A
-    replica takes no such lock, nor does a role that may only read: there somebody who is quick may
-    add code to an index between this and the query. A view that has taken a table's name is code.
+    everybody. A transaction of one snapshot begins with what `holding` returns, and asks
+    `require_known` then. A view that has taken a table's name is code.
     """
+    for text in holding(connection, tables, ledger_schema=ledger_schema):
+        connection.execute(text.encode())
+    require_known(connection, tables, ledger_schema=ledger_schema, acts=acts, known=known)
+
+
+def require_known(
+    connection: psycopg.Connection[Any],
+    tables: Sequence[tuple[str, str]],
+    *,
+    ledger_schema: str,
+    acts: frozenset[Act] = frozenset({Act.READ}),
+    known: Collection[str] = (),
+) -> None:
+    """Raise `BlockedError` if some acts on tables would have code run that is not among the
+    `known`."""
     for table in open_to_others(connection, tables, ledger_schema=ledger_schema):
-        for text in (_WAIT, sql.render(_HOLD, table=sql.name(*table), name=sql.named(*table))):
-            connection.execute(text.encode())
         for one in read_owner_code(connection, [table], ledger_schema=ledger_schema):
             if one.runs_by(acts) and str(one) not in known:
                 raise BlockedError(
@@ -145,31 +204,62 @@ def owner_code_query(tables: Sequence[tuple[str, str]], *, ledger_schema: str) -
     )
 
 
-_WAIT = """\
-SELECT set_config('lock_timeout', '5s', true) WHERE current_setting('lock_timeout') = '0'"""
+_MAY_HOLD = """\
+SELECT current_setting('lock_timeout') = '0', ARRAY(
+    SELECT name FROM unnest(ARRAY[{tables}]::text[]) AS name
+    JOIN pg_class c ON c.oid = to_regclass(name) AND c.relkind IN ('r', 'p')
+    WHERE NOT pg_is_in_recovery() AND has_table_privilege(c.oid, 'UPDATE'))"""
 
-_HOLD = """\
+_HOLD_NAMES = """\
 DO $hold$
 BEGIN
-    IF NOT pg_is_in_recovery() AND has_table_privilege({name}, 'UPDATE')
-       AND (SELECT relkind FROM pg_class WHERE oid = {name}::regclass) IN ('r', 'p') THEN
-        LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE;
+    IF current_setting('transaction_read_only') = 'on'
+       OR NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RETURN;
+    END IF;
+    PERFORM FROM pg_namespace WHERE nspname = ANY (ARRAY[{schemas}]::text[]) FOR KEY SHARE;
+    PERFORM FROM pg_type WHERE oid >= 16384 AND (
+        oid IN (SELECT atttypid FROM pg_attribute
+                WHERE attrelid = ANY (ARRAY[{tables}]::text[]::regclass[]) AND attnum > 0)
+        OR oid IN (SELECT unnest(ARRAY[e.typelem, e.typbasetype])
+                   FROM pg_attribute a JOIN pg_type e ON e.oid = a.atttypid
+                   WHERE a.attrelid = ANY (ARRAY[{tables}]::text[]::regclass[]) AND a.attnum > 0)
+    ) FOR KEY SHARE;
+    IF EXISTS (
+        SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'
+            AND mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')
+    ) AND EXISTS (
+        SELECT FROM unnest(ARRAY[{tables}]::text[]) AS name WHERE NOT EXISTS (
+            SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'
+                AND mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')
+                AND relation = to_regclass(name))) THEN
+        RAISE no_data_found USING MESSAGE = 'another table has taken the name meanwhile';
     END IF;
 END
 $hold$"""
 
 _OPEN_TO_OTHERS = """\
+WITH RECURSIVE tree (root, oid) AS (
+    SELECT c.oid, c.oid
+    FROM unnest(ARRAY[{schemas}]::text[], ARRAY[{names}]::text[]) AS t (schema, name)
+    JOIN pg_namespace n ON n.nspname = t.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
+        AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    UNION
+    SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid
+)
 SELECT n.nspname::text, c.relname::text
-FROM unnest(ARRAY[{schemas}]::text[], ARRAY[{names}]::text[]) AS t (schema, name)
-JOIN pg_namespace n ON n.nspname = t.schema
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.name
-    AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-WHERE EXISTS (
-    SELECT FROM (
-        SELECT c.relowner
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid IN (
+    SELECT tree.root FROM tree JOIN pg_class one ON one.oid = tree.oid
+    JOIN pg_namespace place ON place.oid = one.relnamespace, LATERAL (
+        SELECT one.relowner
         UNION ALL
-        SELECT grantee FROM aclexplode(c.relacl) WHERE privilege_type = 'TRIGGER'
-    ) AS may (oid) LEFT JOIN pg_roles role USING (oid)
+        -- Who owns a schema may drop what is in it.
+        SELECT place.nspowner
+        UNION ALL
+        SELECT grantee FROM aclexplode(one.relacl) WHERE privilege_type = 'TRIGGER'
+    ) AS may (oid) LEFT JOIN pg_roles role ON role.oid = may.oid
     WHERE role.oid IS NULL OR NOT ({trusted}))"""
 
 # Its rows are far fewer than the planner thinks: 5 ms instead of 0.5 s.
@@ -236,6 +326,10 @@ WITH RECURSIVE tree (oid) AS (
     UNION ALL
     SELECT 'event trigger', quote_ident(e.evtname), e.evtowner, NULL, e.evtfoid, false
     FROM pg_event_trigger e WHERE e.evtenabled <> 'D'
+    UNION ALL
+    -- Its server may answer with whatever code it likes.
+    SELECT 'foreign table', r.said, r.author, NULL, 0, true
+    FROM relation r JOIN pg_foreign_table f ON f.ftrelid = r.oid
 ), type (oid) AS (
     SELECT a.atttypid FROM pg_attribute a JOIN relation r ON r.oid = a.attrelid
     WHERE a.attnum > 0 AND NOT a.attisdropped
@@ -250,7 +344,8 @@ WITH RECURSIVE tree (oid) AS (
         SELECT a.atttypid FROM pg_attribute a
         WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
         UNION ALL
-        SELECT rngsubtype FROM pg_range WHERE rngtypid = t.oid
+        SELECT unnest(ARRAY[rngtypid, rngsubtype]) FROM pg_range
+        WHERE t.oid IN (rngtypid, rngmultitypid)
         UNION ALL
         SELECT matched[1]::oid FROM pg_constraint k,
             regexp_matches(k.conbin::text, ':\\w*type\\w* (\\d+)', 'gi') AS matched
@@ -272,6 +367,10 @@ WITH RECURSIVE tree (oid) AS (
            false
     FROM made m
     UNION ALL
+    SELECT 'range type', m.said, m.author, NULL, unnest(ARRAY[g.rngsubdiff, g.rngcanonical])::oid,
+           false
+    FROM made m JOIN pg_range g ON g.rngtypid = m.oid
+    UNION ALL
     SELECT 'operator', format('%s of type %s', o.oprname, m.said), m.author, NULL, o.oprcode::oid,
            false
     FROM made m JOIN pg_operator o ON o.oprleft = m.oid AND o.oprright = m.oid
@@ -279,33 +378,41 @@ WITH RECURSIVE tree (oid) AS (
         EXISTS (SELECT FROM pg_amop p JOIN pg_opclass c ON c.opcfamily = p.amopfamily
                 WHERE p.amopopr = o.oid AND c.opcdefault AND c.opcintype = m.oid)
         OR o.oprname = '~~' AND o.oprnamespace = (m.fields).typnamespace)
-), called (kind, said, author, function, is_code, is_direct) AS (
-    SELECT kind, said, author, function, is_code, true FROM attached
+), called (kind, said, author, function, is_code, is_direct, maker) AS (
+    SELECT kind, said, author, function, is_code, true, author FROM attached
+    WHERE NOT (kind = 'range type' AND function = 0)
     UNION
-    SELECT kind, said, author, matched[1]::oid, is_code, false
+    SELECT kind, said, author, matched[1]::oid, is_code, false, author
     FROM attached, regexp_matches(tree, ':\\w*(?:funcid|fnoid) (\\d+)', 'g') AS matched
     UNION
-    SELECT kind, said, author, o.oprcode::oid, is_code, false
+    -- Whose it is may give it another negator at any time, and the planner calls that in its place.
+    SELECT kind, said, author, o.oprcode::oid, is_code, false, o.oprowner
     FROM attached, regexp_matches(tree, ':opno (\\d+)', 'g') AS matched
     JOIN pg_operator o ON o.oid = matched[1]::oid
 ), judged (oid, rolname, is_trusted) AS MATERIALIZED (
     SELECT role.oid, role.rolname, {trusted} FROM pg_roles role WHERE role.oid IN (
         SELECT author FROM called
+        UNION SELECT maker FROM called
         UNION SELECT proowner FROM pg_proc WHERE oid IN (SELECT function FROM called))
 )
 SELECT DISTINCT c.kind, c.said AS object,
        coalesce(p.oid::regprocedure::text, '') AS function,
-       CASE WHEN owner.is_trusted IS NOT FALSE THEN author.rolname ELSE owner.rolname END::text
-           AS owner
+       CASE WHEN owner.is_trusted IS FALSE THEN owner.rolname
+            WHEN c.maker <> c.author AND NOT maker.is_trusted THEN maker.rolname
+            ELSE author.rolname END::text AS owner
 FROM called c
 JOIN judged author ON author.oid = c.author
+JOIN judged maker ON maker.oid = c.maker
 LEFT JOIN pg_proc p ON p.oid = c.function
 LEFT JOIN judged owner ON owner.oid = p.proowner
 WHERE CASE WHEN p.oid IS NULL THEN c.is_code AND NOT author.is_trusted
-    WHEN NOT owner.is_trusted THEN true
-    -- An expression of theirs that has a trusted function do something, or execute a text as SQL.
+    WHEN NOT owner.is_trusted OR c.maker <> c.author AND NOT maker.is_trusted THEN true
+    -- An expression of theirs that has a trusted function do something, execute a text as SQL, make
+    -- a value of a type that it is told (`array_in`), or look for casts to JSON.
     WHEN c.is_direct OR c.kind = 'default' THEN false
     WHEN p.provolatile = 'v' AND p.proname <> ALL (ARRAY['clock_timestamp', 'timeofday', 'random'])
-        OR p.proname ~ '_to_xml' THEN NOT author.is_trusted
+        OR p.proname ~ '_to_xml|^pg_input_' OR p.provolatile <> 'i' AND p.proname ~ 'json'
+        OR ARRAY['cstring', 'internal']::regtype[] && p.proargtypes::oid[]::regtype[]
+        THEN NOT author.is_trusted
     ELSE false END
 ORDER BY 1, 2, 3"""

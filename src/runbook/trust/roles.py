@@ -25,14 +25,36 @@ NOT EXISTS (
                 AND pg_has_role(me.oid, other.oid, 'MEMBER')
                 AND NOT pg_has_role({role}.oid, other.oid, 'MEMBER'))
             AND NOT EXISTS (
-                SELECT FROM pg_shdepend d JOIN pg_class own ON own.oid = d.objid
-                JOIN pg_namespace place ON place.oid = own.relnamespace
-                WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = me.oid
-                  AND d.deptype IN ('o', 'a') AND d.classid = 'pg_class'::regclass
-                  AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                  AND own.relkind IN ('r', 'p', 'v', 'm', 'f')
-                  AND place.nspname <> {ledger}
-                  AND NOT has_table_privilege({role}.oid, own.oid, 'SELECT'))
+                SELECT FROM (
+                    -- What a run leaves in the application's schema does not count: types, a view
+                    -- that the role may read, trigger functions.
+                    SELECT relnamespace, relowner, relacl, relkind IN ('r', 'p', 'm', 'f')
+                        OR relkind = 'v' AND NOT has_table_privilege({role}.oid, oid, 'SELECT')
+                    FROM pg_class
+                    UNION ALL
+                    SELECT c.relnamespace, c.relowner, a.attacl, false
+                    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                    WHERE a.attacl IS NOT NULL
+                    UNION ALL
+                    SELECT pronamespace, proowner, proacl, prorettype <> 'trigger'::regtype
+                    FROM pg_proc
+                    UNION ALL SELECT typnamespace, typowner, typacl, false FROM pg_type
+                    UNION ALL SELECT oid, nspowner, nspacl, true FROM pg_namespace
+                    UNION ALL SELECT 0, srvowner, srvacl, true FROM pg_foreign_server
+                    UNION ALL SELECT 0, fdwowner, fdwacl, true FROM pg_foreign_data_wrapper
+                    UNION ALL SELECT 0, lanowner, lanacl, true FROM pg_language
+                    UNION ALL SELECT 0, lomowner, lomacl, true FROM pg_largeobject_metadata
+                    UNION ALL SELECT 0, spcowner, spcacl, true FROM pg_tablespace
+                    UNION ALL SELECT 0, datdba, NULL, true FROM pg_database
+                ) AS own (place, owner, acl, counts)
+                WHERE (own.counts AND own.owner = me.oid OR EXISTS (
+                    SELECT FROM aclexplode(own.acl) AS mine WHERE mine.grantee = me.oid
+                        AND own.owner <> {role}.oid
+                        AND NOT EXISTS (
+                            SELECT FROM aclexplode(own.acl) AS its
+                            WHERE its.privilege_type = mine.privilege_type
+                              AND its.grantee IN (0, {role}.oid))))
+                AND own.place NOT IN (SELECT oid FROM pg_namespace WHERE nspname = {ledger}))
     ))"""
 
 
@@ -41,7 +63,8 @@ def is_trusted(role: str, ledger_schema: str) -> sql.Composable:
     where the code runs with the connected role's rights.
 
     That is so for the connected role itself, for a superuser, for whoever may act as the connected
-    role, and for a role that it is a member of, as long as it has no further attribute, membership
-    or table. The ledger's tables, which it made itself, do not count.
+    role, and for a role that it is a member of, as long as it has no further attribute, membership,
+    object or right on one. The ledger, which it made itself, does not count, nor does what it may
+    do with the database as a whole, to make that.
     """
     return sql.compose(_MAY, role=role, ledger=sql.value(ledger_schema))

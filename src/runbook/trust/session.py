@@ -64,6 +64,9 @@ def open_session(conninfo: str, *, application: str, **options: Any) -> Session:
         **options,
     )
     session.close_search_path()
+    # Whoever owns the database may have set another default, in which a lock that was waited for
+    # lets nothing new be seen.
+    session.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     return session
 
 

@@ -11,7 +11,7 @@ from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
 from runbook.spec import Spec
-from runbook.trust.owner_code import hold_code
+from runbook.trust.owner_code import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.verify.ask import Failure, ask
 from runbook.verify.models import model_checks, require_models
@@ -50,14 +50,10 @@ def verify(
     `more` are checks beyond the spec's. Criteria of the user's own
     come first. The connection must be in autocommit mode and outside any transaction.
     """
-    with snapshot(connection):
+    tables = [(spec.schema_, spec.table_after)]
+    with snapshot(connection, holding(connection, tables, ledger_schema=ledger_schema)):
         connection.execute(for_reading().encode())
-        hold_code(
-            connection,
-            [(spec.schema_, spec.table_after)],
-            ledger_schema=ledger_schema,
-            known=known_code,
-        )
+        require_known(connection, tables, ledger_schema=ledger_schema, known=known_code)
         counted = counted or count_rows(connection, spec)
         expected = _expected_of(spec, entry, counted)
         results = [

@@ -10,7 +10,15 @@ from runbook.facts import Table
 from runbook.plan.digest import algorithm
 from runbook.plan.ledger import create_ledger, record_rollback, record_run
 from runbook.plan.model import Plan
-from runbook.plan.script.guard import END_OF_TRUST, compare, guard, own_ledger, recorded, trust
+from runbook.plan.script.guard import (
+    END_OF_TRUST,
+    compare,
+    guard,
+    names_held,
+    own_ledger,
+    recorded,
+    trust,
+)
 from runbook.plan.script.part import Part, part
 from runbook.plan.tally import ALGORITHM
 from runbook.spec import Spec
@@ -76,6 +84,8 @@ def there(spec: Spec, plan: Plan, table: Table, client: str) -> Iterator[Part]:
     if plan.mode != "atomic":
         raise ValueError(f"a plan of mode {plan.mode} is not one transaction")
     for statement in plan.of_phase(Phase.ATOMIC):
+        if statement.role is Role.LOCK:
+            yield names_held(plan, plan.table_before)
         yield from _parts(statement)
         if statement.role is Role.LOCK:
             yield from trust(plan)
@@ -100,6 +110,8 @@ def back(plan: Plan, client: str) -> Iterator[Part]:
             if statement.role is Role.TALLY_BEFORE:
                 yield Part(sql=_BY_HAND, comments=("Refuse to lose a label set by hand",))
         elif statement.role is not Role.HAND_SET:
+            if statement.role is Role.LOCK:
+                yield names_held(plan, plan.table_after)
             yield part(statement)
             if statement.role is Role.LOCK:
                 yield from trust(plan)

@@ -11,7 +11,7 @@ from runbook.plan.ledger import json
 from runbook.plan.model import Plan
 from runbook.plan.script.part import Part
 from runbook.trust.ledger import problems_query
-from runbook.trust.owner_code import owner_code_query
+from runbook.trust.owner_code import hold_names, owner_code_query
 
 _GUARD: LiteralString = """\
 DO {tag}
@@ -141,6 +141,14 @@ def guard(plan: Plan, table: Table) -> Part:
             facts=json(facts),
         ),
         comments=("Refuse a table that is not the one that was reviewed, and a second run",),
+    )
+
+
+def names_held(plan: Plan, table: str) -> Part:
+    """Return what keeps the names that the script goes by, for one transaction."""
+    return Part(
+        sql=hold_names([(plan.schema, table)]),
+        comments=("Hold the names of schema and types, which no lock on the table does",),
     )
 
 

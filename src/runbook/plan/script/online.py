@@ -10,7 +10,7 @@ from runbook.plan.ledger import json
 from runbook.plan.model import Plan
 from runbook.plan.progress import oid_of
 from runbook.plan.script.atomic import counted, record
-from runbook.plan.script.guard import TRUST, guard, trust
+from runbook.plan.script.guard import TRUST, guard, names_held, trust
 from runbook.plan.script.part import part
 from runbook.spec import Spec
 from runbook.trust.settings import EMPTY_PATH_LOCALLY, FOR_SESSION, application_path
@@ -61,6 +61,8 @@ def phases(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     """Yield the script's pieces, phase by phase."""
     yield BEGIN
     for statement in plan.of_phase(Phase.EXPAND):
+        if statement.role is Role.LOCK:
+            yield str(names_held(plan, plan.table_before))
         yield str(part(statement))
         if statement.role is Role.LOCK:
             yield from map(str, trust(plan))
@@ -71,6 +73,8 @@ def phases(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
         yield str(part(statement))
     yield BEGIN
     for statement in plan.of_phase(Phase.CUTOVER):
+        if statement.role is Role.LOCK:
+            yield str(names_held(plan, plan.table_before))
         yield str(part(statement))
         if statement.role is Role.LOCK:
             yield str(TRUST)

@@ -1,18 +1,20 @@
 """The papers of an online run: its plan, as far as it applies now, and its notes in the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
-from runbook.catalog import read_table
+from runbook.catalog import read_table, snapshot
 from runbook.catalog.ledger import read_unfinished
 from runbook.errors import Stopped
 from runbook.facts import Table, Unfinished
 from runbook.plan import Plan, progress
 from runbook.spec import Spec
-from runbook.trust.owner_code import hold_code, open_to_others
+from runbook.trust.owner_code import holding, open_to_others, require_known
+from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Statement
 
 
@@ -52,14 +54,25 @@ class Desk:
 
     def is_open_to_others(self, connection: psycopg.Connection[Any]) -> bool:
         """Return whether a less privileged role may add code to the table meanwhile."""
-        tables = [(self.table.schema, self.table.name), *self.table.leaves]
-        return bool(open_to_others(connection, tables, ledger_schema=self.ledger_schema))
+        return bool(open_to_others(connection, self._tables, ledger_schema=self.ledger_schema))
 
-    def hold(self, connection: psycopg.Connection[Any]) -> None:
-        """Keep code of others away from the table until the transaction ends, which reads it."""
-        hold_code(
+    @contextmanager
+    def snapshot(self, connection: psycopg.Connection[Any]) -> Iterator[None]:
+        """Open a transaction that only reads the table, and keeps code of others away from it."""
+        held = holding(connection, self._tables, ledger_schema=self.ledger_schema)
+        with snapshot(connection, held):
+            connection.execute(for_reading().encode())
+            self._require_known(connection)
+            yield
+
+    @property
+    def _tables(self) -> list[tuple[str, str]]:
+        return [(self.table.schema, self.table.name)]
+
+    def _require_known(self, connection: psycopg.Connection[Any]) -> None:
+        require_known(
             connection,
-            [(self.table.schema, self.table.name), *self.table.leaves],
+            self._tables,
             ledger_schema=self.ledger_schema,
             known=self.plan.facts.get("owner_code", ()),
         )

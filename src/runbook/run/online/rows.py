@@ -13,7 +13,6 @@ from typing import Any, LiteralString
 import psycopg
 
 from runbook import sql
-from runbook.catalog import snapshot
 from runbook.errors import Stopped
 from runbook.facts import Span, Unfinished
 from runbook.plan import Plan, progress
@@ -25,7 +24,6 @@ from runbook.run.online.watch import Watch
 from runbook.run.online.whole import Whole
 from runbook.run.patience import Patience
 from runbook.trust.owner_code import open_to_others
-from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
 
 
@@ -222,9 +220,7 @@ class Rows:
     def _count(self) -> Swept:
         """Count the rows by label, in a transaction that takes no lock but that of a reader."""
         statements = [one for one in self.desk.statements(Phase.BACKFILL) if one.role is Role.SWEEP]
-        with self.desk.connect() as connection, snapshot(connection):
-            connection.execute(for_reading().encode())
-            self.desk.hold(connection)
+        with self.desk.connect() as connection, self.desk.snapshot(connection):
             if not statements:
                 counted = _one(connection, _total(self.desk.plan))
                 return Swept(rows=counted, categories={}, wrong=0, left=())

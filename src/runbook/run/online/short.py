@@ -16,6 +16,7 @@ from runbook.run.holders import Blocker, holders, said
 from runbook.run.online.journal import Journal, LockTry, now
 from runbook.run.patience import BLOCKED, Patience
 from runbook.run.recorded import pid_of
+from runbook.trust.owner_code import hold_names
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
@@ -109,6 +110,8 @@ class Short:
                 course = _Course()
                 blockers: tuple[Blocker, ...] = ()
                 try:
+                    held = hold_names([(self.table.schema, self.table.name)])
+                    connection.execute(held.encode())
                     transaction.run(connection, course)
                     self.journal.executed += course.ended().statements()
                     return

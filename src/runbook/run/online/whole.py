@@ -16,7 +16,6 @@ from typing import Any
 
 import psycopg
 
-from runbook.catalog import snapshot
 from runbook.catalog.written import SETTLING_S, written
 from runbook.errors import Stopped
 from runbook.facts import Unfinished, Written
@@ -27,7 +26,6 @@ from runbook.run.online.backfill import Swept
 from runbook.run.online.desk import Desk
 from runbook.run.online.watch import CANCEL_S, Watch
 from runbook.run.tally import WHOLE, Proof, Tally, prove
-from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role, Statement
 
 POLL_S = 0.25
@@ -111,9 +109,7 @@ class Whole:
         """Return what a tally of the table, and the digests of its ranges, are in one snapshot."""
         digests = Digests(self.desk.table, bounds or [])
         course, tally = Course(), None
-        with snapshot(connection):
-            connection.execute(for_reading().encode())
-            self.desk.hold(connection)
+        with self.desk.snapshot(connection):
             connection.execute("SELECT 1")  # settings alone take no snapshot
             self.is_fixed.set()
             for statement in self._statements:

@@ -18,7 +18,7 @@ from runbook.plan import Plan
 from runbook.run.course import Course
 from runbook.run.online.journal import Journal
 from runbook.run.tally import Tally
-from runbook.trust.owner_code import hold_code
+from runbook.trust.owner_code import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role
 
@@ -48,14 +48,11 @@ def tally(
     """Count and fingerprint every row by the recorded query, in a snapshot of its own."""
     (statement,) = (one for one in plan.of_phase(Phase.ROLLBACK) if one.role is role)
     course = Course()
-    with snapshot(connection):
+    table = plan.table_after if role is Role.TALLY_BEFORE else plan.table_before
+    tables, ledger_schema = [(plan.schema, table)], plan.ledger_schema
+    with snapshot(connection, holding(connection, tables, ledger_schema=ledger_schema)):
         connection.execute(for_reading().encode())
-        hold_code(
-            connection,
-            [(plan.schema, plan.table_after if role is Role.TALLY_BEFORE else plan.table_before)],
-            ledger_schema=plan.ledger_schema,
-            known=known_code,
-        )
+        require_known(connection, tables, ledger_schema=ledger_schema, known=known_code)
         found = Tally.of(course.execute(connection, statement))
     course.end()
     journal.executed += course.statements()

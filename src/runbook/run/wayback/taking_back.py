@@ -20,7 +20,7 @@ from runbook.run.wayback.hand_set import HandSet, read_hand_set
 from runbook.run.wayback.obstacles import obstacles, staying
 from runbook.run.wayback.proof import Comparison, compare_tallies, tally
 from runbook.run.wayback.undo import Undo, Undone
-from runbook.trust.owner_code import hold_code
+from runbook.trust.owner_code import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.vocabulary import Finding, Role
 
@@ -62,7 +62,9 @@ class TakingBack:
         """Return everything that speaks against it at once, as of one moment, the labels that it
         would lose among it, and what it will leave behind."""
         plan = self.plan
-        with snapshot(connection):
+        tables = [(plan.schema, plan.table_after)]
+        held = holding(connection, tables, ledger_schema=plan.ledger_schema)
+        with snapshot(connection, held):
             connection.execute(for_reading().encode())
             self._table = read_table_named(connection, plan.schema, plan.table_after)
             found = obstacles(
@@ -82,7 +84,7 @@ class TakingBack:
         name = f"{plan.schema}.{plan.table_after}"
         try:
             with connection.transaction():
-                hold_code(
+                require_known(
                     connection,
                     [(plan.schema, plan.table_after)],
                     ledger_schema=plan.ledger_schema,
