@@ -69,8 +69,9 @@ def read_catalog(
         problem = ledger_problem(connection, ledger_schema)
         tell("counting the rows by the rules", 0.1)
         runs = any(one.runs_by(frozenset({Act.READ})) for one in code)
-        count = count and (trust_owner_code or not runs) and _has_own_rows(table)
-        if count and table is not None:
+        count = count and (trust_owner_code or not runs)
+        counts = count and _has_own_rows(table)
+        if counts and table is not None:
             # Nobody can add any that the queries on the rows would run.
             require_known(
                 connection,
@@ -78,7 +79,7 @@ def read_catalog(
                 ledger_schema=ledger_schema,
                 known=set(map(str, code)),
             )
-        census = _census(connection, spec, table, privileges) if count else None
+        census = _census(connection, spec, table, privileges) if counts else None
         tell("measuring a sample, and looking around", 0.8)
         catalog = Catalog(
             server=server,

@@ -51,6 +51,7 @@ class Rehearsal(Planning[RehearseParameters]):
                 spec=self.spec,
                 catalog=self.catalog,
                 rows=given.rows,
+                trust_owner_code=given.trust_owner_code,
                 tell=self.tell,
             )
             copy = self._scratch.enter_context(scratch(given.scratch, wanted))

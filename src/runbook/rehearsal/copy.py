@@ -38,6 +38,8 @@ class Scratch:
     catalog: Catalog
     rows: int
     """How many rows to copy at most; 0 is all."""
+    trust_owner_code: bool = False
+    """Whether code of less privileged roles may run with the connected role's rights."""
     tell: Tell = lambda text: None
 
     @property

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from runbook import sql
-from runbook.errors import RefusedError
+from runbook.errors import BlockedError, RefusedError
 from runbook.plan import Options, build_plan
 from runbook.rehearsal.copy import (
     PREFIX,
@@ -24,6 +24,8 @@ from runbook.rehearsal.copy import (
 from runbook.rehearsal.dump import Dump
 from runbook.rehearsal.rows import copy_rows
 from runbook.run.drift import differences
+from runbook.trust.owner_code import read_owner_code
+from runbook.trust.roles import is_trusted
 from runbook.trust.session import open_session
 
 Connection = psycopg.Connection[Any]
@@ -33,6 +35,7 @@ Connection = psycopg.Connection[Any]
 def copied(wanted: Scratch) -> Iterator[Copy]:
     """Yield a copy in a database of its own, and drop that afterwards."""
     with unlimited(wanted.connect) as holder:
+        _require_no_code(holder, wanted)
         # Claims are seen within one database alone, so each looks after its own copies.
         own = f"{_oid(holder)}_"
         name = scratch_name(own)
@@ -45,6 +48,40 @@ def copied(wanted: Scratch) -> Iterator[Copy]:
             yield fill(wanted, Filled(conninfo=conninfo, where=where, keeps_owners=True))
         finally:
             _drop(holder, name)
+
+
+def _require_no_code(connection: Connection, wanted: Scratch) -> None:
+    """Raise `BlockedError` where to make the database anew would run somebody's code: a foreign
+    role's function in an aggregate's first value, say, or in a partition's CHECK."""
+    if wanted.trust_owner_code:
+        return
+    schema = wanted.catalog.ledger_schema
+    names = connection.execute(_TABLES.encode()).fetchall()
+    code = read_owner_code(connection, names, ledger_schema=schema)
+    found = [str(one) for one in code if one.kind not in {"view", "rule", "trigger", "policy"}]
+    query = sql.render(_FUNCTIONS, trusted=is_trusted("role", schema))
+    found += [
+        f"function {name} (role {owner})" for name, owner in connection.execute(query.encode())
+    ]
+    if found:
+        raise BlockedError(
+            f"The database has code of less privileged roles, {len(found)} in all: {found[0]}. To "
+            f"make a copy of all of it would run some with the rights of "
+            f"{wanted.catalog.server.user!r}.",
+            "Nothing was changed. Rehearse with --scratch embedded, where that role is nobody; or "
+            "pass --trust-owner-code.",
+        )
+
+
+_TABLES = """\
+SELECT n.nspname::text, c.relname::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND c.oid >= 16384"""
+
+_FUNCTIONS = """\
+SELECT p.oid::regprocedure::text, role.rolname::text
+FROM pg_proc p JOIN pg_roles role ON role.oid = p.proowner
+WHERE p.oid >= 16384 AND p.prorettype <> 'trigger'::regtype AND NOT ({trusted}) ORDER BY 1"""
 
 
 @dataclass(frozen=True, kw_only=True)

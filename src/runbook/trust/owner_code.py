@@ -20,7 +20,7 @@ import psycopg
 from runbook import sql
 from runbook.errors import BlockedError
 from runbook.facts import Act, OwnerCode
-from runbook.trust.roles import is_trusted
+from runbook.trust.roles import is_trusted, owner_of_schema
 from runbook.vocabulary import Finding, Level
 
 EVERY_ACT = frozenset(Act)
@@ -54,6 +54,7 @@ def open_to_others(
         schemas=sql.values(schema for schema, _ in tables),
         names=sql.values(name for _, name in tables),
         trusted=is_trusted("role", ledger_schema),
+        schema_owner=owner_of_schema("place"),
     )
     return tuple(connection.execute(query.encode()).fetchall())
 
@@ -201,6 +202,7 @@ def owner_code_query(tables: Sequence[tuple[str, str]], *, ledger_schema: str) -
         schemas=sql.values(schema for schema, _ in tables),
         names=sql.values(name for _, name in tables),
         trusted=is_trusted("role", ledger_schema),
+        schema_owner=owner_of_schema("n"),
     )
 
 
@@ -256,7 +258,7 @@ WHERE c.oid IN (
         SELECT one.relowner
         UNION ALL
         -- Who owns a schema may drop what is in it.
-        SELECT place.nspowner
+        SELECT {schema_owner}
         UNION ALL
         SELECT grantee FROM aclexplode(one.relacl) WHERE privilege_type = 'TRIGGER'
     ) AS may (oid) LEFT JOIN pg_roles role ON role.oid = may.oid
@@ -379,16 +381,30 @@ WITH RECURSIVE tree (oid) AS (
                 WHERE p.amopopr = o.oid AND c.opcdefault AND c.opcintype = m.oid)
         OR o.oprname = '~~' AND o.oprnamespace = (m.fields).typnamespace)
 ), called (kind, said, author, function, is_code, is_direct, maker) AS (
-    SELECT kind, said, author, function, is_code, true, author FROM attached
+    SELECT kind, said, author, function, is_code, true, NULL::oid FROM attached
     WHERE NOT (kind = 'range type' AND function = 0)
     UNION
-    SELECT kind, said, author, matched[1]::oid, is_code, false, author
+    SELECT kind, said, author, matched[1]::oid, is_code, false, NULL
     FROM attached, regexp_matches(tree, ':\\w*(?:funcid|fnoid) (\\d+)', 'g') AS matched
     UNION
     -- Whose it is may give it another negator at any time, and the planner calls that in its place.
     SELECT kind, said, author, o.oprcode::oid, is_code, false, o.oprowner
     FROM attached, regexp_matches(tree, ':opno (\\d+)', 'g') AS matched
     JOIN pg_operator o ON o.oid = matched[1]::oid
+    UNION
+    -- The schema of the table is searched while triggers fire. What a function without a path of
+    -- its own finds there is whatever somebody put there.
+    SELECT 'trigger', format('%I on %s', g.tgname, r.said), r.author, p.oid, false, true, may.oid
+    FROM pg_trigger g JOIN relation r ON r.oid = g.tgrelid
+    JOIN pg_proc p ON p.oid = g.tgfoid JOIN pg_language l ON l.oid = p.prolang
+    JOIN pg_class c ON c.oid = r.oid JOIN pg_namespace n ON n.oid = c.relnamespace, LATERAL (
+        SELECT {schema_owner}
+        UNION ALL
+        SELECT grantee FROM aclexplode(n.nspacl) WHERE privilege_type = 'CREATE'
+            AND grantee <> n.nspowner
+    ) AS may (oid)
+    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND l.lanname NOT IN ('internal', 'c')
+      AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS one WHERE one ~ '^search_path=')
 ), judged (oid, rolname, is_trusted) AS MATERIALIZED (
     SELECT role.oid, role.rolname, {trusted} FROM pg_roles role WHERE role.oid IN (
         SELECT author FROM called
@@ -398,15 +414,16 @@ WITH RECURSIVE tree (oid) AS (
 SELECT DISTINCT c.kind, c.said AS object,
        coalesce(p.oid::regprocedure::text, '') AS function,
        CASE WHEN owner.is_trusted IS FALSE THEN owner.rolname
-            WHEN c.maker <> c.author AND NOT maker.is_trusted THEN maker.rolname
+            WHEN c.maker IS NOT NULL AND maker.is_trusted IS NOT TRUE
+            THEN coalesce(maker.rolname, 'PUBLIC')
             ELSE author.rolname END::text AS owner
 FROM called c
 JOIN judged author ON author.oid = c.author
-JOIN judged maker ON maker.oid = c.maker
+LEFT JOIN judged maker ON maker.oid = c.maker
 LEFT JOIN pg_proc p ON p.oid = c.function
 LEFT JOIN judged owner ON owner.oid = p.proowner
 WHERE CASE WHEN p.oid IS NULL THEN c.is_code AND NOT author.is_trusted
-    WHEN NOT owner.is_trusted OR c.maker <> c.author AND NOT maker.is_trusted THEN true
+    WHEN NOT owner.is_trusted OR c.maker IS NOT NULL AND maker.is_trusted IS NOT TRUE THEN true
     -- An expression of theirs that has a trusted function do something, execute a text as SQL, make
     -- a value of a type that it is told (`array_in`), or look for casts to JSON.
     WHEN c.is_direct OR c.kind = 'default' THEN false

@@ -58,6 +58,16 @@ NOT EXISTS (
     ))"""
 
 
+def owner_of_schema(schema: str) -> sql.Composable:
+    """Return the role that owns a schema, a row of `pg_namespace` by that alias: of one that
+    belongs to whoever owns the database (docs, 22.5, pg_database_owner), that role."""
+    return sql.compose(
+        "CASE WHEN {schema}.nspowner = to_regrole('pg_database_owner') THEN (SELECT datdba FROM"
+        " pg_database WHERE datname = current_database()) ELSE {schema}.nspowner END",
+        schema=schema,
+    )
+
+
 def is_trusted(role: str, ledger_schema: str) -> sql.Composable:
     """Return the predicate that the owner of code, a row of `pg_roles` by that alias, gains nothing
     where the code runs with the connected role's rights.
