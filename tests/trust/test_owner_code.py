@@ -91,6 +91,25 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
          "CREATE CAST (app.status AS integer) WITH FUNCTION app.told(app.status)",
          "ALTER TABLE app.tickets ADD CONSTRAINT k CHECK (status::integer = 1) NOT VALID"),
         "k on app.tickets"),
+    "negator of an operator": (
+        ("CREATE FUNCTION app.differs(text, text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS"
+         " $$ BEGIN RAISE LOG '{mark} as %', current_user; RETURN true; END $$",
+         "CREATE OPERATOR app.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.texteq,"
+         " NEGATOR = OPERATOR(app.!==))",
+         "CREATE OPERATOR app.!== (LEFTARG = text, RIGHTARG = text, FUNCTION = app.differs,"
+         " NEGATOR = OPERATOR(app.===))",
+         "ALTER TABLE app.tickets ADD CONSTRAINT k CHECK (NOT (note OPERATOR(app.===) 'z'::text))"
+         " NOT VALID"), "k on app.tickets"),
+    "type that is told": (
+        (PURE, "CREATE DOMAIN app.few AS text CHECK (app.pure(1) = 1)",
+         "DO $do$ BEGIN EXECUTE format('ALTER TABLE app.tickets ADD CONSTRAINT k CHECK"
+         " (array_in(''{1}''::cstring, %s::oid, -1) IS NOT NULL) NOT VALID',"
+         " 'app.few'::regtype::oid); END $do$"), "k on app.tickets"),
+    "difference of a range": (
+        ("CREATE FUNCTION app.diff(integer, integer) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS"
+         " $$ BEGIN RAISE LOG '{mark} as %', current_user; RETURN $1 - $2; END $$",
+         "CREATE TYPE app.span AS RANGE (SUBTYPE = int4, SUBTYPE_DIFF = app.diff)",
+         "ALTER TABLE app.tickets ADD spans app.span[]"), "app.span"),
     "SQL as a text": (
         ("ALTER TABLE app.tickets ADD CONSTRAINT k CHECK"
          " (query_to_xml('SELECT 1', true, true, '') IS NOT NULL) NOT VALID",), "k on app.tickets"),
@@ -100,7 +119,8 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
 }  # fmt: skip
 """How an owner attaches code to a table, and how it is named."""
 
-QUIET = {"default", "domain", "domain in an array of composites", "policy", "statistics",
+QUIET = {"negator of an operator", "type that is told", "difference of a range", "default",
+         "domain", "domain in an array of composites", "policy", "statistics",
          "partner of a foreign key", "index expression"}  # fmt: skip
 """What this migration has nothing run of, trusted or not: it writes no such value and no key, and
 the updated rows stay on their pages (HOT)."""
