@@ -76,7 +76,8 @@ def every_command(place: Owned) -> None:
     place.database.execute(f"DROP DATABASE {copy}")
     for arguments in (
         ("review", *spec),
-        ("rehearse", *spec, "--scratch", "database"),
+        # What would run by making it is refused elsewhere: these functions are not attached.
+        ("rehearse", *spec, "--scratch", "database", "--trust-owner-code"),
         ("rehearse", *spec, "--scratch", "schema"),
         ("migrate", *spec, "--mode", "atomic", "--proof", "sha256"),
         ("verify", *spec),

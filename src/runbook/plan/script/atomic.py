@@ -14,6 +14,7 @@ from runbook.plan.script.guard import (
     END_OF_TRUST,
     compare,
     guard,
+    last_opening,
     names_held,
     own_ledger,
     recorded,
@@ -83,11 +84,13 @@ def there(spec: Spec, plan: Plan, table: Table, client: str) -> Iterator[Part]:
     there would be nothing but its record."""
     if plan.mode != "atomic":
         raise ValueError(f"a plan of mode {plan.mode} is not one transaction")
-    for statement in plan.of_phase(Phase.ATOMIC):
+    statements = plan.of_phase(Phase.ATOMIC)
+    locked = last_opening(statements)
+    for statement in statements:
         if statement.role is Role.LOCK:
             yield names_held(plan, plan.table_before)
         yield from _parts(statement)
-        if statement.role is Role.LOCK:
+        if statement is locked:
             yield from trust(plan)
             yield guard(plan, table)
     yield END_OF_TRUST
@@ -100,6 +103,7 @@ def back(plan: Plan, client: str) -> Iterator[Part]:
     ledger, rollback = (sql.name(plan.ledger_schema, name) for name in ("ledger", "rollback"))
     run = sql.compose(_RUN, ledger=ledger, rollback=rollback, plan=sql.value(plan.sha256))
     back = sorted(plan.of_phase(Phase.ROLLBACK), key=_opens)
+    locked = last_opening(back)
     yield from map(part, takewhile(lambda one: one.role is Role.SETTING, back))
     yield own_ledger(plan.ledger_schema)
     yield recorded(plan, run)
@@ -113,7 +117,7 @@ def back(plan: Plan, client: str) -> Iterator[Part]:
             if statement.role is Role.LOCK:
                 yield names_held(plan, plan.table_after)
             yield part(statement)
-            if statement.role is Role.LOCK:
+            if statement is locked:
                 yield from trust(plan)
     yield END_OF_TRUST
     yield compare(*tallies.values())

@@ -1,7 +1,7 @@
 """What a script does for itself that the runbook does for a run: refuse another table, or a run
 beside it, and compare the tallies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import LiteralString
 
 from runbook import sql
@@ -12,6 +12,7 @@ from runbook.plan.model import Plan
 from runbook.plan.script.part import Part
 from runbook.trust.ledger import problems_query
 from runbook.trust.owner_code import hold_names, owner_code_query
+from runbook.vocabulary import Role, Statement
 
 _GUARD: LiteralString = """\
 DO {tag}
@@ -142,6 +143,15 @@ def guard(plan: Plan, table: Table) -> Part:
         ),
         comments=("Refuse a table that is not the one that was reviewed, and a second run",),
     )
+
+
+def last_opening(statements: Sequence[Statement]) -> Statement:
+    """Return the last statement of those that only lock and set: from there on, a statement may
+    take longer than the try for the lock."""
+    at = next(n for n, one in enumerate(statements) if one.role is Role.LOCK)
+    while statements[at + 1].role is Role.SETTING:
+        at += 1
+    return statements[at]
 
 
 def names_held(plan: Plan, table: str) -> Part:

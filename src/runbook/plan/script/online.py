@@ -10,7 +10,7 @@ from runbook.plan.ledger import json
 from runbook.plan.model import Plan
 from runbook.plan.progress import oid_of
 from runbook.plan.script.atomic import counted, record
-from runbook.plan.script.guard import TRUST, guard, names_held, trust
+from runbook.plan.script.guard import TRUST, guard, last_opening, names_held, trust
 from runbook.plan.script.part import part
 from runbook.spec import Spec
 from runbook.trust.settings import EMPTY_PATH_LOCALLY, FOR_SESSION, application_path
@@ -60,11 +60,12 @@ BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED;"
 def phases(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     """Yield the script's pieces, phase by phase."""
     yield BEGIN
-    for statement in plan.of_phase(Phase.EXPAND):
+    expand, cutover = plan.of_phase(Phase.EXPAND), plan.of_phase(Phase.CUTOVER)
+    for statement in expand:
         if statement.role is Role.LOCK:
             yield str(names_held(plan, plan.table_before))
         yield str(part(statement))
-        if statement.role is Role.LOCK:
+        if statement is last_opening(expand):
             yield from map(str, trust(plan))
             yield str(guard(plan, table))
     yield "COMMIT;"
@@ -72,11 +73,11 @@ def phases(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
     for statement in plan.of_phase(Phase.INDEX):
         yield str(part(statement))
     yield BEGIN
-    for statement in plan.of_phase(Phase.CUTOVER):
+    for statement in cutover:
         if statement.role is Role.LOCK:
             yield str(names_held(plan, plan.table_before))
         yield str(part(statement))
-        if statement.role is Role.LOCK:
+        if statement is last_opening(cutover):
             yield str(TRUST)
     yield from map(str, record(spec, plan, _measured(plan), "psql"))
     yield "COMMIT;"
