@@ -184,7 +184,8 @@ class Extras(Keys):
     def _triggers(self) -> Iterator[str]:
         function = f"{self.schema}.nothing"
         yield (
-            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
+            " SET search_path = pg_catalog AS $$ BEGIN"
             " IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$"
         )
         for form in self.maker.some(TRIGGERS, 3):

@@ -222,10 +222,12 @@ BEGIN
     PERFORM FROM pg_namespace WHERE nspname = ANY (ARRAY[{schemas}]::text[]) FOR KEY SHARE;
     PERFORM FROM pg_type WHERE oid >= 16384 AND (
         oid IN (SELECT atttypid FROM pg_attribute
-                WHERE attrelid = ANY (ARRAY[{tables}]::text[]::regclass[]) AND attnum > 0)
+                WHERE attnum > 0 AND attrelid IN (
+                    SELECT to_regclass(name) FROM unnest(ARRAY[{tables}]::text[]) AS name))
         OR oid IN (SELECT unnest(ARRAY[e.typelem, e.typbasetype])
                    FROM pg_attribute a JOIN pg_type e ON e.oid = a.atttypid
-                   WHERE a.attrelid = ANY (ARRAY[{tables}]::text[]::regclass[]) AND a.attnum > 0)
+                   WHERE a.attnum > 0 AND a.attrelid IN (
+                       SELECT to_regclass(name) FROM unnest(ARRAY[{tables}]::text[]) AS name))
     ) FOR KEY SHARE;
     IF EXISTS (
         SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'
@@ -403,7 +405,8 @@ WITH RECURSIVE tree (oid) AS (
         SELECT grantee FROM aclexplode(n.nspacl) WHERE privilege_type = 'CREATE'
             AND grantee <> n.nspowner
     ) AS may (oid)
-    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND l.lanname NOT IN ('internal', 'c')
+    WHERE NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 16 <> 0
+      AND l.lanname NOT IN ('internal', 'c')
       AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS one WHERE one ~ '^search_path=')
 ), judged (oid, rolname, is_trusted) AS MATERIALIZED (
     SELECT role.oid, role.rolname, {trusted} FROM pg_roles role WHERE role.oid IN (
@@ -412,7 +415,8 @@ WITH RECURSIVE tree (oid) AS (
         UNION SELECT proowner FROM pg_proc WHERE oid IN (SELECT function FROM called))
 )
 SELECT DISTINCT c.kind, c.said AS object,
-       coalesce(p.oid::regprocedure::text, '') AS function,
+       concat(p.oid::regprocedure::text, CASE WHEN c.is_direct AND c.maker IS NOT NULL
+           AND owner.is_trusted THEN ', which has no search_path of its own' END) AS function,
        CASE WHEN owner.is_trusted IS FALSE THEN owner.rolname
             WHEN c.maker IS NOT NULL AND maker.is_trusted IS NOT TRUE
             THEN coalesce(maker.rolname, 'PUBLIC')
