@@ -79,6 +79,8 @@ def holding(
     assert row is not None
     waits, may = row
     held = [one for one in found if sql.spelled(*one) in may]
+    if not held:
+        return ()
     return (
         *(["SET LOCAL lock_timeout = '5s'"] if waits else []),
         *(
