@@ -2,6 +2,7 @@
 beside it, and compare the tallies."""
 
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile, takewhile
 from typing import LiteralString
 
 from runbook import sql
@@ -145,13 +146,12 @@ def guard(plan: Plan, table: Table) -> Part:
     )
 
 
-def last_opening(statements: Sequence[Statement]) -> Statement:
-    """Return the last statement of those that only lock and set: from there on, a statement may
-    take longer than the try for the lock."""
-    at = next(n for n, one in enumerate(statements) if one.role is Role.LOCK)
-    while statements[at + 1].role is Role.SETTING:
-        at += 1
-    return statements[at]
+def last_opening(statements: Sequence[Statement]) -> Statement | None:
+    """Return the last statement of those that only lock and set, if any locks: from there on, a
+    statement may take longer than the try for the lock."""
+    locked = dropwhile(lambda one: one.role is not Role.LOCK, statements)
+    opening = list(takewhile(lambda one: one.role in {Role.LOCK, Role.SETTING}, locked))
+    return opening[-1] if opening else None
 
 
 def names_held(plan: Plan, table: str) -> Part:
