@@ -15,7 +15,7 @@ from runbook.plan import Options, Plan, build_plan, review
 from runbook.run import apply_atomic
 from runbook.run.online import Journal, Limits, apply_online
 from runbook.spec import Spec, load_spec, parse_spec
-from runbook.trust.owner_code import owner_code_findings
+from runbook.trust.owner_code import open_to_others, owner_code_findings
 from runbook.trust.preflight import require_trusted
 from runbook.verify import verify
 from runbook.vocabulary import Level
@@ -485,3 +485,33 @@ def test_an_extensions_type_is_compared_as_the_application_compares_it(
             " AND (name::text ILIKE 'n 1%' OR name::text ILIKE 'n 2')"
         )
         assert census.predicted["named"] == place.database.value(named)
+
+
+def test_a_foreign_table_among_the_heirs_is_code_and_is_not_read(place: Owned) -> None:
+    place.database.execute(
+        "CREATE FOREIGN DATA WRAPPER nobodys",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER nobodys",
+        f"GRANT USAGE ON FOREIGN SERVER elsewhere TO {place.owner}",
+    )
+    place.as_owner("CREATE FOREIGN TABLE app.far () INHERITS (app.tickets) SERVER elsewhere")
+    found = catalog(place)  # reading it would fail: its wrapper has no handler
+    assert found.census is None
+    assert [(one.kind, one.object) for one in found.owner_code] == [("foreign table", "app.far")]
+
+
+def test_the_range_of_a_multirange_is_looked_at(place: Owned) -> None:
+    place.as_owner(*KINDS["difference of a range"][0][:2])
+    place.as_owner("ALTER TABLE app.tickets ADD spans app.span_multirange")
+    assert [one.object for one in catalog(place).owner_code] == ["app.span"]
+
+
+@pytest.mark.parametrize("of_schema", [True, False])
+def test_who_owns_the_schema_may_put_another_table_in_its_place(
+    of_schema: bool, place: Owned
+) -> None:
+    place.database.execute("ALTER TABLE app.tickets OWNER TO postgres")
+    if not of_schema:
+        place.database.execute("ALTER SCHEMA app OWNER TO postgres")
+    with place.database.session() as connection:
+        found = open_to_others(connection, [("app", "tickets")], ledger_schema="runbook")
+    assert list(found) == ([("app", "tickets")] if of_schema else [])
