@@ -15,7 +15,8 @@ from runbook.plan import Options, Plan, build_plan, review
 from runbook.run import apply_atomic
 from runbook.run.online import Journal, Limits, apply_online
 from runbook.spec import Spec, load_spec, parse_spec
-from runbook.trust.owner_code import open_to_others, owner_code_findings
+from runbook.trust.holding import open_to_others
+from runbook.trust.owner_code import owner_code_findings
 from runbook.trust.preflight import require_trusted
 from runbook.verify import verify
 from runbook.vocabulary import Level

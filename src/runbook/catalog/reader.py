@@ -30,8 +30,9 @@ from runbook.facts import (
     TypeFacts,
 )
 from runbook.spec import Spec
+from runbook.trust.holding import holding, require_known
 from runbook.trust.ledger import ledger_problem
-from runbook.trust.owner_code import holding, read_owner_code, require_known
+from runbook.trust.owner_code import read_owner_code
 from runbook.trust.settings import for_reading
 
 

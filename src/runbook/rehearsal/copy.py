@@ -14,7 +14,7 @@ from runbook.errors import RefusedError
 from runbook.facts import Catalog
 from runbook.run.online.guard import unhurried
 from runbook.spec import Spec
-from runbook.trust.owner_code import holding, require_known
+from runbook.trust.holding import holding, require_known
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Place = Literal["database", "schema", "embedded"]

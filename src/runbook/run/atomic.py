@@ -24,8 +24,8 @@ from runbook.run.recorded import is_recorded, pid_of
 from runbook.run.rollback import committed_before, nothing_else, rolling_back
 from runbook.run.tally import Proof, Tally, prove
 from runbook.spec import Spec
+from runbook.trust.holding import hold_names
 from runbook.trust.ledger import require_own_ledger
-from runbook.trust.owner_code import hold_names
 from runbook.vocabulary import Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]

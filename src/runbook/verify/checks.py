@@ -11,7 +11,7 @@ from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
 from runbook.spec import Spec
-from runbook.trust.owner_code import holding, require_known
+from runbook.trust.holding import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.verify.ask import Failure, ask
 from runbook.verify.models import model_checks, require_models

@@ -21,7 +21,8 @@ from runbook.facts import Act, Catalog
 from runbook.plan import Plan
 from runbook.plan.ledger import json
 from runbook.spec import Spec
-from runbook.trust.owner_code import EVERY_ACT, hold_code, owner_code_query
+from runbook.trust.holding import hold_code
+from runbook.trust.owner_code import EVERY_ACT, owner_code_query
 from runbook.trust.preflight import require_trusted
 from runbook.vocabulary import Check
 

@@ -11,8 +11,9 @@ from runbook.facts import Table
 from runbook.plan.ledger import json
 from runbook.plan.model import Plan
 from runbook.plan.script.part import Part
+from runbook.trust.holding import hold_names
 from runbook.trust.ledger import problems_query
-from runbook.trust.owner_code import hold_names, owner_code_query
+from runbook.trust.owner_code import owner_code_query
 from runbook.vocabulary import Role, Statement
 
 _GUARD: LiteralString = """\

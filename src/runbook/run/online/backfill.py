@@ -20,7 +20,8 @@ from runbook.run.online.journal import Journal
 from runbook.run.online.pace import Pace, Pages
 from runbook.run.online.watch import Watch
 from runbook.run.patience import BLOCKED, Patience
-from runbook.trust.owner_code import EVERY_ACT, hold_code
+from runbook.trust.holding import hold_code
+from runbook.trust.owner_code import EVERY_ACT
 from runbook.trust.settings import EMPTY_PATH_LOCALLY, application_path
 from runbook.vocabulary import Statement
 

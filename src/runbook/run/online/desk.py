@@ -13,7 +13,7 @@ from runbook.errors import Stopped
 from runbook.facts import Table, Unfinished
 from runbook.plan import Plan, progress
 from runbook.spec import Spec
-from runbook.trust.owner_code import holding, open_to_others, require_known
+from runbook.trust.holding import holding, open_to_others, require_known
 from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Statement
 

@@ -23,7 +23,7 @@ from runbook.run.online.desk import Desk
 from runbook.run.online.watch import Watch
 from runbook.run.online.whole import Whole
 from runbook.run.patience import Patience
-from runbook.trust.owner_code import open_to_others
+from runbook.trust.holding import open_to_others
 from runbook.vocabulary import Phase, Role, Statement
 
 

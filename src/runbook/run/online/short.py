@@ -16,7 +16,7 @@ from runbook.run.holders import Blocker, holders, said
 from runbook.run.online.journal import Journal, LockTry, now
 from runbook.run.patience import BLOCKED, Patience
 from runbook.run.recorded import pid_of
-from runbook.trust.owner_code import hold_names
+from runbook.trust.holding import hold_names
 from runbook.vocabulary import Lock, Phase, Role, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]

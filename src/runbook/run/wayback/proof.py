@@ -18,7 +18,7 @@ from runbook.plan import Plan
 from runbook.run.course import Course
 from runbook.run.online.journal import Journal
 from runbook.run.tally import Tally
-from runbook.trust.owner_code import holding, require_known
+from runbook.trust.holding import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.vocabulary import Phase, Role
 

@@ -20,7 +20,7 @@ from runbook.run.wayback.hand_set import HandSet, read_hand_set
 from runbook.run.wayback.obstacles import obstacles, staying
 from runbook.run.wayback.proof import Comparison, compare_tallies, tally
 from runbook.run.wayback.undo import Undo, Undone
-from runbook.trust.owner_code import holding, require_known
+from runbook.trust.holding import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.vocabulary import Finding, Role
 
