@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,6 +60,64 @@ TABLE = (
     "CREATE INDEX ON app.tickets (name)",
     "CREATE INDEX ON app.tickets (size) WHERE size > 2",
 )
+
+
+NOCASE = (
+    "CREATE TYPE app.nocase",
+    *(
+        f"CREATE FUNCTION app.{name} LANGUAGE internal IMMUTABLE STRICT AS '{internal}'"
+        for name, internal in (
+            ("nocase_in(cstring) RETURNS app.nocase", "textin"),
+            ("nocase_out(app.nocase) RETURNS cstring", "textout"),
+            ("nocase_eq(app.nocase, app.nocase) RETURNS boolean", "texteq"),
+            ("nocase_like(app.nocase, app.nocase) RETURNS boolean", "textlike"),
+            ("nocase_hash(app.nocase) RETURNS integer", "hashtext"),
+        )
+    ),
+    "CREATE TYPE app.nocase (INPUT = app.nocase_in, OUTPUT = app.nocase_out, LIKE = text,"
+    " COLLATABLE = true)",
+    *(
+        f"CREATE OPERATOR app.{name} (LEFTARG = app.nocase, RIGHTARG = app.nocase,"
+        f" FUNCTION = app.{function})"
+        for name, function in (("=", "nocase_eq"), ("~~", "nocase_like"))
+    ),
+    "CREATE OPERATOR CLASS app.nocase_ops DEFAULT FOR TYPE app.nocase USING hash AS"
+    " OPERATOR 1 app.=, FUNCTION 1 app.nocase_hash(app.nocase)",
+)
+"""A type as an extension makes it in the owner's schema, which a superuser executes: `citext`, say,
+which is not on every server."""
+
+DOMAINS = (
+    "CREATE DOMAIN app.few AS integer",
+    "CREATE DOMAIN app.nick AS app.nocase",
+    "CREATE DOMAIN app.nick2 AS app.nick",
+    "CREATE TYPE app.pair AS (a app.nick, b text)",
+    "CREATE TYPE app.span AS RANGE (SUBTYPE = app.few)",
+    "ALTER TABLE app.tickets ADD plain app.nocase, ADD nick app.nick, ADD nick2 app.nick2,"
+    " ADD nicks app.nick2[], ADD pair app.pair, ADD pairs app.pair[], ADD span app.span,"
+    " ADD spans app.span_multirange",
+    "UPDATE app.tickets SET plain = 'n1', nick = 'n2', nick2 = 'n3', nicks = '{n4}',"
+    " pair = '(n5,x)', pairs = '{\"(n6,x)\"}', span = '[1,3)', spans = '{[1,4)}'"
+    " WHERE id % 2 = 0",
+)
+"""Columns of domains over that type and over domains, and of what has one in it."""
+
+ON_DOMAINS = {
+    "plain": "n1", "nick": "n2", "nick2": "n3", "nicks": "{n4}", "pair": "(n5,x)",
+    "pairs": '{"(n6,x)"}', "span": "[1,3)", "spans": "{[1,4)}",
+}  # fmt: skip
+"""A value of each of these columns, as PostgreSQL prints it."""
+
+
+def on_domains(columns: Iterable[str] = ON_DOMAINS) -> str:
+    """Return the spec with a first rule that compares these columns."""
+    when = [f"{{ column = '{name}', equals = '{ON_DOMAINS[name]}' }}" for name in columns]
+    when += [f"{{ column = '{name}', like = 'n_' }}" for name in columns if name in _LIKE]
+    rule = f'[[operation.rule]]\nlabel = "odd"\nwhen = [{", ".join(when)}]\n'
+    return SPEC.replace("[[operation.rule]]", f"{rule}[[operation.rule]]", 1)
+
+
+_LIKE = {"plain", "nick", "nick2"}
 
 
 @dataclass(frozen=True, kw_only=True)

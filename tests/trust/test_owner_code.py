@@ -16,7 +16,7 @@ from runbook.run import apply_atomic
 from runbook.run.online import Journal, Limits, apply_online
 from runbook.spec import Spec, load_spec, parse_spec
 from runbook.trust.holding import open_to_others
-from runbook.trust.owner_code import owner_code_findings
+from runbook.trust.owner_code import owner_code_findings, read_owner_code
 from runbook.trust.preflight import require_trusted
 from runbook.verify import verify
 from runbook.vocabulary import Level
@@ -39,6 +39,11 @@ PURE = (
 OTHER = (
     "CREATE TABLE app.parts (id bigint PRIMARY KEY, ticket bigint"
     " REFERENCES app.tickets ON UPDATE CASCADE)"
+)
+TOLD_AS_JSON = (
+    "CREATE FUNCTION app.told(app.status) RETURNS json LANGUAGE plpgsql AS $$"
+    " BEGIN RAISE LOG '{mark} as %', current_user; RETURN '1'; END $$",
+    "CREATE CAST (app.status AS json) WITH FUNCTION app.told(app.status)",
 )
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "trigger": (
@@ -111,6 +116,14 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
          " $$ BEGIN RAISE LOG '{mark} as %', current_user; RETURN $1 - $2; END $$",
          "CREATE TYPE app.span AS RANGE (SUBTYPE = int4, SUBTYPE_DIFF = app.diff)",
          "ALTER TABLE app.tickets ADD spans app.span[]"), "app.span"),
+    "JSON_OBJECT": (
+        (*TOLD_AS_JSON, "ALTER TABLE app.tickets ADD CONSTRAINT k"
+         " CHECK (JSON_OBJECT('a': status) IS NOT NULL) NOT VALID"), "k on app.tickets"),
+    "RETURNING a domain": (
+        (PURE, "CREATE DOMAIN app.few AS text CHECK (app.pure(1) = 1)",
+         "ALTER TABLE app.tickets ADD CONSTRAINT k CHECK"
+         " (JSON_VALUE(JSONB '[\"x\"]', '$[0]' RETURNING app.few) IS NOT NULL) NOT VALID"),
+        "few_check of app.few"),
     "SQL as a text": (
         ("ALTER TABLE app.tickets ADD CONSTRAINT k CHECK"
          " (query_to_xml('SELECT 1', true, true, '') IS NOT NULL) NOT VALID",), "k on app.tickets"),
@@ -145,15 +158,23 @@ def options(mode: Mode, *, trust: bool = False) -> Options:
     return Options(mode=mode, lock_timeout_ms=300, trust_owner_code=trust)
 
 
-def apply(place: Owned, plan: Plan, found: Catalog, *, role: str = "postgres", **more: Any) -> None:
+def apply(
+    place: Owned,
+    plan: Plan,
+    found: Catalog,
+    *,
+    role: str = "postgres",
+    spec: Spec = PARSED,
+    **more: Any,
+) -> None:
     """Apply a plan, whatever came meanwhile."""
     connect = place.connected_as(role).session
     if plan.mode == "atomic":
-        apply_atomic(connect, PARSED, found, plan, run_id=uuid.uuid4(), wait_ms=300)
+        apply_atomic(connect, spec, found, plan, run_id=uuid.uuid4(), wait_ms=300)
         return
     apply_online(
         connect,
-        PARSED,
+        spec,
         found,
         plan,
         run_id=uuid.uuid4(),
@@ -486,6 +507,33 @@ def test_an_extensions_type_is_compared_as_the_application_compares_it(
             " AND (name::text ILIKE 'n 1%' OR name::text ILIKE 'n 2')"
         )
         assert census.predicted["named"] == place.database.value(named)
+
+
+def test_a_superusers_check_that_makes_json_is_code_of_who_owns_a_type_in_it(
+    place: Owned, newest: Cluster
+) -> None:
+    """Also where table and constraint are a superuser's, and the cast comes later."""
+    place.database.execute(
+        "ALTER TABLE app.tickets OWNER TO postgres",
+        "CREATE SCHEMA firm",
+        "ALTER TABLE app.tickets SET SCHEMA firm",
+    )
+    for check, refused in (
+        ("to_jsonb(status)", True),
+        ("to_jsonb(several)", True),
+        ("to_jsonb(tickets)", True),
+        ("JSON_OBJECT('a': status)" if newest.major > 15 else "json_build_array(status)", True),
+        ("to_jsonb(size)", False),
+    ):
+        place.database.execute(
+            f"ALTER TABLE firm.tickets ADD CONSTRAINT k CHECK ({check} IS NOT NULL)"
+        )
+        with place.database.session() as connection:
+            code = read_owner_code(connection, [("firm", "tickets")], ledger_schema="runbook")
+        assert [(one.object, one.owner) for one in code] == (
+            [("k on firm.tickets", place.owner)] if refused else []
+        ), check
+        place.database.execute("ALTER TABLE firm.tickets DROP CONSTRAINT k")
 
 
 def test_a_foreign_table_among_the_heirs_is_code_and_is_not_read(place: Owned) -> None:

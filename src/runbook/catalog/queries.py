@@ -93,9 +93,22 @@ WITH RECURSIVE base (attnum, type, below) AS (
         -- hashint8extended takes 64 bits by way of 32: 1 and 2^32 are the same to it.
         bool_or(t.oid = ANY (ARRAY['int8', 'time', 'timestamp', 'timestamptz']::regtype[]))
     FROM base b JOIN pg_type t ON t.oid = b.type GROUP BY 1
+), read_by_code (type) AS (
+    -- What reading a literal as it may run code for: a domain, a composite type, and what is made
+    -- of one.
+    SELECT oid FROM pg_type WHERE typtype IN ('d', 'c') AND oid >= 16384
+    UNION
+    SELECT made.oid FROM read_by_code JOIN (
+        SELECT typelem, oid FROM pg_type WHERE typelem <> 0
+        UNION ALL
+        SELECT rngsubtype, unnest(ARRAY[rngtypid, rngmultitypid]) FROM pg_range
+    ) AS made (part, oid) ON made.part = read_by_code.type
 )
 SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull AS not_null, pg_get_expr(d.adbin, d.adrelid) AS default,
+       EXISTS (SELECT FROM regexp_matches(
+                   d.adbin::text, '\\{CONST :consttype (\\d+)', 'g') AS one
+               WHERE one[1]::oid IN (SELECT type FROM read_by_code)) AS default_is_read_by_code,
        a.attgenerated::text AS generated, a.attidentity::text AS identity,
        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = a.atttypid
              ORDER BY e.enumsortorder) AS labels,
@@ -124,7 +137,8 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
                SELECT ARRAY[n.nspname, p.proname] FROM pg_operator q
                JOIN pg_proc p ON p.oid = q.oprcode JOIN pg_namespace n ON n.oid = p.pronamespace
                WHERE q.oprname = '~~' AND q.oprleft = k.oid AND q.oprright = k.oid
-                 AND q.oprnamespace = k.typnamespace LIMIT 1) END) END AS foreign
+                 AND q.oprnamespace = k.typnamespace LIMIT 1) END,
+           'is_read_by_code', k.oid IN (SELECT type FROM read_by_code)) END AS foreign
 FROM pg_attribute a
 JOIN exact ON exact.attnum = a.attnum
 JOIN pg_type t ON t.oid = a.atttypid

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import psycopg
+from pydantic import TypeAdapter
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
@@ -190,11 +191,13 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
         )
 
 
+_FOREIGN = TypeAdapter(ForeignType)
+
+
 def _column(row: dict[str, Any]) -> Column:
     foreign = row["foreign"]
     if foreign:
-        names = {key: tuple(item) if item else None for key, item in foreign.items()}
-        row["foreign"] = ForeignType(**names | {"kind": foreign["kind"]})
+        row["foreign"] = _FOREIGN.validate_python(foreign)
     return Column(**{**row, "labels": tuple(row["labels"])})
 
 

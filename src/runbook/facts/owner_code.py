@@ -30,6 +30,7 @@ _RUNS: Mapping[str, frozenset[Act]] = {
     "policy": frozenset({Act.READ, Act.WRITE}),
     "domain": frozenset({Act.WRITE}),
     "operator": frozenset({Act.READ, Act.WRITE}),
+    "expression": frozenset({Act.WRITE}),
     "event trigger": frozenset({Act.DEFINE}),
     "range type": frozenset({Act.READ, Act.WRITE}),
     "foreign table": frozenset({Act.READ, Act.WRITE}),

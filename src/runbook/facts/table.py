@@ -21,6 +21,9 @@ class ForeignType:
     """The function of its own equality (docs, 38.16), where a base type has one."""
     like_by: tuple[str, str] | None = None
     """The function of its own LIKE, where a base type has one."""
+    is_read_by_code: bool = False
+    """Whether reading a literal as that type may run its owner's code: it is a composite type, or
+    has one or a domain in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class Column:
     """Whether it is `character(n)`, or a domain over it, whose cast to text strips blanks."""
     foreign: ForeignType | None = None
     """Its type, where that is not PostgreSQL's own."""
+    default_is_read_by_code: bool = False
+    """Whether its default has a literal that is read as `ForeignType.is_read_by_code` says."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ It has the columns of before, and whoever could use the table can use it. It rea
 the rights of whoever uses it (`security_invoker`; docs, CREATE VIEW), so that policies hold and a
 right that is taken away later is gone here, too. That asks for SELECT on every column of the table:
 where a role has rights on columns only, the view goes by its own rights instead. Its columns have
-the table's defaults, for who looks them up in the catalog.
+the table's defaults, for who looks them up in the catalog; but for a default whose text would have
+code of its type's owner run to be read. A row that is inserted gets it from the table all the same.
 """
 
 from collections.abc import Iterator
@@ -57,6 +58,8 @@ def view_statements(scope: Scope, after: str) -> Iterator[Statement]:
         undo=drop,
     )
     for column in scope.table.columns:
+        if column.default_is_read_by_code:
+            continue
         if column.default is not None and not column.generated:
             yield scope.statement(
                 sql.render(

@@ -2,7 +2,12 @@
 
 Everything here is PostgreSQL's own, but for a type that is none of PostgreSQL's: that is printed by
 its own output function and compared by its own equality. So a rule on a `citext` column ignores
-case, as the application's own SQL does.
+case, as the application's own SQL does. A column of a domain over such a type is cast to the type
+first: an overload on the domain, which its owner may make, would fit better.
+
+No literal is read as a type that has a domain or a composite type in it: that runs the CHECK of the
+domain, which may be added at any time, whatever lock is held on the table (docs, ALTER DOMAIN; a
+composite type takes another attribute as easily). Such values are compared as they are printed.
 
 Everything is named with its schema, operators too: where triggers of the application must find
 their tables, its schema is searched while these expressions are evaluated, and an operator that
@@ -15,7 +20,6 @@ from runbook import sql
 from runbook.facts import Column, ForeignType
 
 _EQUAL = {
-    "c": "record_eq",
     "a": "array_eq",
     "r": "range_eq",
     "m": "multirange_eq",
@@ -38,8 +42,22 @@ def as_exact_text(column: Column, reference: sql.Composable) -> sql.Composable:
 
 
 def _printed(type_: ForeignType, reference: sql.Composable) -> sql.Composable:
-    output = sql.name(*type_.printed_by)
-    return sql.compose("pg_catalog.textin({output}({column}))", output=output, column=reference)
+    return sql.compose(
+        "pg_catalog.textin({output}({column}))",
+        output=sql.name(*type_.printed_by),
+        column=_fitting(type_, type_.printed_by, reference),
+    )
+
+
+def _fitting(
+    type_: ForeignType, function: tuple[str, str], reference: sql.Composable
+) -> sql.Composable:
+    """Return a column as an argument of a function of its type. In a schema that is not
+    PostgreSQL's the function may have overloads; one on the very type is preferred to all (docs,
+    10.3), and such a cast calls nothing."""
+    if function[0] == "pg_catalog":
+        return reference
+    return sql.compose("{column}::{type}", column=reference, type=sql.name(*type_.name))
 
 
 def enum_text(*name: str) -> sql.Composable:
@@ -65,14 +83,7 @@ def equals(
     literals = [sql.value(item) for item in items]
     foreign = column.foreign if column else None
     if foreign and (function := _equality(foreign)):
-        typed = (
-            sql.compose("{item}::{type}", item=item, type=sql.name(*foreign.name))
-            for item in literals
-        )
-        return _any(
-            sql.compose("{equal}({column}, {item})", equal=function, column=reference, item=item)
-            for item in typed
-        )
+        return _called(foreign, function, reference, literals)
     compared = _printed(foreign, reference) if foreign else reference
     return _any(
         sql.compose("{column} OPERATOR(pg_catalog.=) {item}", column=compared, item=item)
@@ -87,18 +98,7 @@ def like(
     literals = [sql.value(pattern) for pattern in patterns]
     foreign = column.foreign if column else None
     if foreign and foreign.like_by:
-        function = sql.name(*foreign.like_by)
-        type_ = sql.name(*foreign.name)
-        return _any(
-            sql.compose(
-                "{like}({column}, {item}::{type})",
-                like=function,
-                column=reference,
-                item=item,
-                type=type_,
-            )
-            for item in literals
-        )
+        return _called(foreign, foreign.like_by, reference, literals)
     text = as_text(column, reference)
     if len(literals) == 1:
         return sql.compose("{text} OPERATOR(pg_catalog.~~) {item}", text=text, item=literals[0])
@@ -119,11 +119,33 @@ def is_null(column: Column | None, reference: sql.Composable, *, null: bool) -> 
     return sql.compose("{column} {test}", column=reference, test=sql.raw(test))
 
 
-def _equality(type_: ForeignType) -> sql.Composable | None:
-    """Return the function of a type's equality; that of an enum is the one of its text."""
+def _equality(type_: ForeignType) -> tuple[str, str] | None:
+    """Return the function of a type's equality; that of an enum, and of what no literal is read
+    as, is the one of its text."""
+    if type_.is_read_by_code:
+        return None
     if type_.equal_by:
-        return sql.name(*type_.equal_by)
-    return sql.name("pg_catalog", _EQUAL[type_.kind]) if type_.kind in _EQUAL else None
+        return type_.equal_by
+    return ("pg_catalog", _EQUAL[type_.kind]) if type_.kind in _EQUAL else None
+
+
+def _called(
+    type_: ForeignType,
+    function: tuple[str, str],
+    reference: sql.Composable,
+    literals: Iterable[sql.Composable],
+) -> sql.Composable:
+    """Return the predicate that a function of a column's type holds for one of some literals."""
+    return _any(
+        sql.compose(
+            "{function}({column}, {item}::{type})",
+            function=sql.name(*function),
+            column=_fitting(type_, function, reference),
+            item=item,
+            type=sql.name(*type_.name),
+        )
+        for item in literals
+    )
 
 
 def _any(parts: Iterable[sql.Composable]) -> sql.Composable:

@@ -132,14 +132,16 @@ BEGIN
         RETURN;
     END IF;
     PERFORM FROM pg_namespace WHERE nspname = ANY (ARRAY[{schemas}]::text[]) FOR KEY SHARE;
-    PERFORM FROM pg_type WHERE oid >= 16384 AND (
-        oid IN (SELECT atttypid FROM pg_attribute
-                WHERE attnum > 0 AND attrelid IN (
-                    SELECT to_regclass(name) FROM unnest(ARRAY[{tables}]::text[]) AS name))
-        OR oid IN (SELECT unnest(ARRAY[e.typelem, e.typbasetype])
-                   FROM pg_attribute a JOIN pg_type e ON e.oid = a.atttypid
-                   WHERE a.attnum > 0 AND a.attrelid IN (
-                       SELECT to_regclass(name) FROM unnest(ARRAY[{tables}]::text[]) AS name))
+    PERFORM FROM pg_type WHERE oid >= 16384 AND oid IN (
+        WITH RECURSIVE used (oid) AS (
+            SELECT atttypid FROM pg_attribute
+            WHERE attnum > 0 AND attrelid IN (
+                SELECT to_regclass(name) FROM unnest(ARRAY[{tables}]::text[]) AS name)
+            UNION
+            SELECT below.oid FROM used JOIN pg_type t ON t.oid = used.oid,
+                LATERAL (VALUES (t.typelem), (t.typbasetype)) AS below (oid)
+        )
+        SELECT oid FROM used
     ) FOR KEY SHARE;
     IF EXISTS (
         SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'
