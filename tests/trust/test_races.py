@@ -143,6 +143,68 @@ def test_a_function_that_finds_what_the_schemas_owner_makes_is_theirs(
         place.as_owner("DROP TRIGGER a ON app.tickets")
 
 
+CALLED = (
+    "ALTER TABLE app.tickets ADD CONSTRAINT k CHECK ({} IS NOT NULL) NOT VALID",
+    "CREATE INDEX k ON app.tickets ({})",
+    "CREATE INDEX k ON app.tickets (id) WHERE {} IS NOT NULL",
+    "CREATE STATISTICS app.k ON {}, size FROM app.tickets",
+    "ALTER TABLE app.tickets ADD k text GENERATED ALWAYS AS ({}) STORED",
+    "CREATE TRIGGER k BEFORE UPDATE OF name ON app.tickets FOR EACH ROW WHEN ({} IS NOT NULL)"
+    " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "ALTER TABLE app.tickets ALTER name SET DEFAULT {}",
+)
+"""Expressions on the table that call a function."""
+
+
+@pytest.mark.parametrize("statement", CALLED)
+def test_so_is_one_that_an_expression_calls_while_triggers_fire(
+    statement: str, place: Owned
+) -> None:
+    made = "(text) RETURNS text IMMUTABLE LANGUAGE"
+    place.database.execute(
+        f"CREATE FUNCTION public.tidy{made} plpgsql AS 'BEGIN RETURN lower($1); END'",
+    )
+    argument = "'x'" if "DEFAULT" in statement else "name"
+    argument = "NEW.name" if "TRIGGER" in statement else argument
+
+    def found() -> list[tuple[str, str]]:
+        with place.database.session() as connection:
+            code = read_catalog(connection, PARSED).owner_code
+        return [(one.kind, one.owner) for one in code]
+
+    place.as_owner(statement.format(f"public.tidy({argument})"))
+    if "TRIGGER" not in statement:
+        assert found() == []  # nothing fires, and no schema is searched
+    place.as_owner(
+        "CREATE TRIGGER a BEFORE UPDATE ON app.tickets FOR EACH ROW"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+    )
+    assert found() == [("expression", place.owner)]
+    place.database.execute("ALTER FUNCTION public.tidy SET search_path = pg_catalog")
+    assert found() == []
+    place.database.execute(
+        "ALTER FUNCTION public.tidy RESET search_path",
+        f"CREATE OR REPLACE FUNCTION public.tidy{made} sql RETURN lower($1)",
+    )
+    assert found() == []  # its body was parsed where it was made
+
+
+def test_the_schema_that_counts_is_the_tables_and_not_its_partitions(place: Owned) -> None:
+    place.database.execute(
+        "CREATE SCHEMA firm",
+        "CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM lower('A'); RETURN NEW; END $$",
+        "CREATE TABLE app.parted (id bigint, state text) PARTITION BY RANGE (id)",
+        "CREATE TABLE firm.part PARTITION OF app.parted FOR VALUES FROM (0) TO (9)",
+        "CREATE TRIGGER t BEFORE UPDATE ON firm.part FOR EACH ROW EXECUTE FUNCTION public.audit()",
+    )
+    with (
+        place.database.session() as connection,
+        pytest.raises(BlockedError, match=r"t on firm\.part"),
+    ):
+        require_trusted(connection, [("app", "parted")], acts=frozenset(Act), trusted=False)
+
+
 @pytest.mark.parametrize(
     "right",
     [
