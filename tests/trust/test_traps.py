@@ -14,9 +14,10 @@ from runbook.embedded import Server, wheel_binaries
 from runbook.spec import parse_spec
 from tests.conftest import DEBIAN, MAJORS, NEWEST, Cluster
 from tests.migrating import stop_online
-from tests.trust.owners import SPEC, Owned, owned
+from tests.trust.owners import DOMAINS, NOCASE, Owned, on_domains, owned
 from tests.trust.traps import TRACE, Names, planted, statements
 
+TEXT = on_domains()
 LOGGED = {"log_statement": "all", "log_min_messages": "log", "max_connections": "30",
           "fsync": "off"}  # fmt: skip
 FLEET = """
@@ -92,7 +93,7 @@ def every_command(place: Owned) -> None:
         ("rollback", *spec),
     ):
         _right(place.run(*arguments))
-    parsed = parse_spec(SPEC, file="sorting.toml")
+    parsed = parse_spec(TEXT, file="sorting.toml")
     stop_online(place.database, "backfill", parsed)
     _right(place.run("status", *spec))
     _right(place.run("rollback", *spec))
@@ -123,15 +124,23 @@ def _psql(place: Owned, script: str, database: str) -> None:
 def names(logging: Any, tmp_path_factory: pytest.TempPathFactory) -> Names:
     """What the runbook's SQL names, as the server logged it."""
     cluster = logging(MAJORS[-1])
-    with owned(cluster, tmp_path_factory.mktemp("names")) as place:
+    with owned(cluster, tmp_path_factory.mktemp("names"), TEXT) as place:
+        make_domains(place)
         every_command(place)
         found = Names()
         for text in statements(cluster.log()):
             found.add(text)
     assert {("count", 0), ("hash_record_extended", 2), ("starts_with", 2)} <= found.functions
+    assert {("nocase_eq", 2), ("nocase_like", 2), ("nocase_out", 1)} <= found.functions
     assert {"=", "~~", "||", "~"} <= found.operators and {"text", "regclass"} <= found.types
     assert {"pg_class", "pg_attribute", "pg_locks"} <= found.relations
     return found
+
+
+def make_domains(place: Owned) -> None:
+    """Give the table columns of domains over an extension's type."""
+    place.database.execute(*NOCASE)
+    place.as_owner(*DOMAINS)
 
 
 def plant(place: Owned, names: Names) -> int:
@@ -172,7 +181,8 @@ def test_no_trap_is_sprung_by_any_command(
 ) -> None:
     """Whatever the owner of the database has made its search_path."""
     cluster = logging(major)
-    with owned(cluster, tmp_path) as place:
+    with owned(cluster, tmp_path, TEXT) as place:
+        make_domains(place)
         assert plant(place, names) > 3_000
         place.database.execute(f"ALTER DATABASE {place.database.name} SET search_path = {path}")
         before = len(cluster.log())

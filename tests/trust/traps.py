@@ -20,10 +20,13 @@ TRACE = "runbook-trap"
 
 TYPES = ["text", "varchar", "name", "oid", "int4", "int8", "jsonb", "numeric", "bool", '"char"',
          "float8", "timestamptz", "bytea", "regclass", "uuid", "text[]"]  # fmt: skip
+DOMAINS = ["app.nick", "app.nick2"]
+"""Domains over a type with functions of its own; a pair of one with the type itself."""
 PAIRS = [*((one, one) for one in TYPES), *product(["text", "varchar", "name"], repeat=2),
          ("oid", "text"), ("oid", "name"), ("regclass", "text"), ("oid", "int4"), ("text", "int4"),
          ("text", "int8"), ("numeric", "int4"), ("numeric", "int8"), ("name", "text[]"),
-         ("text", "text[]"), ("int8", "int4"), ("int4", "int8"), ("jsonb", "text")]  # fmt: skip
+         ("text", "text[]"), ("int8", "int4"), ("int4", "int8"), ("jsonb", "text"),
+         *product(DOMAINS, [*DOMAINS, "app.nocase"])]  # fmt: skip
 
 
 @dataclass
@@ -177,7 +180,7 @@ def _function(schema: str, name: str, count: int) -> Iterator[str]:
     if count == 0:
         combinations = [()]
     elif count == 1:
-        combinations = [(one,) for one in (*TYPES, "anyelement")]
+        combinations = [(one,) for one in (*TYPES, *DOMAINS[1:], "anyelement")]
     elif count == 2:
         combinations = [*PAIRS, ("anyelement", "anyelement"), ("anyelement", "int4")]
     else:
@@ -185,6 +188,14 @@ def _function(schema: str, name: str, count: int) -> Iterator[str]:
         combinations += [("text", *("anyelement",) * (count - 1))]
     for types in dict.fromkeys(combinations):
         yield _trap(schema, name, types, "text", f"function {name}")
+    if count == 1 and name.endswith("out"):
+        # A function that prints gives a `cstring`, which no language of an owner's makes.
+        (domain, *_) = DOMAINS
+        yield _trap(schema, f"{name}_of", ["text", domain], "text", f"aggregate {name}")
+        yield (
+            f'CREATE AGGREGATE {schema}."{name}"({domain})'
+            f" (SFUNC = {name}_of, STYPE = text, FINALFUNC = textout)"
+        )
     if count == 1 and name in _AGGREGATES:
         for one in ("interval", "json", "point"):
             transition = f"{name}_{one}"
