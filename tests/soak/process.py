@@ -23,7 +23,7 @@ def main(conninfo: str, jobs: int) -> int:
         return 0
     options = Options(mode="online", old_name_view=True)
     plan = (
-        resumed_plan(spec, catalog.unfinished, options.mode)
+        resumed_plan(spec, catalog, options.mode)
         if catalog.unfinished
         else build_plan(spec, catalog, options)
     )

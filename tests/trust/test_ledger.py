@@ -1,5 +1,6 @@
 """What stands in the ledger is data: forged, nothing of it is run, and the message says so."""
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -7,16 +8,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from runbook.catalog import read_catalog
-from runbook.errors import BlockedError, RefusedError, RolledBack, RunbookError
+from runbook.errors import BlockedError, RefusedError, RolledBack, RunbookError, Stopped
 from runbook.facts import Partition
-from runbook.plan import Plan, believed_plan, build_plan
+from runbook.plan import Plan, believed_plan, build_plan, resumed_plan
 from runbook.plan.model import sha256_of
-from runbook.plan.remade import remade
+from runbook.plan.remade import _inputs, remade
+from runbook.run.single import execute_single
 from runbook.spec import Spec, parse_spec
 from runbook.trust.ledger import TABLES, ledger_problem
+from runbook.vocabulary import Phase, Role
 from tests.cases import CASES, kinds
 from tests.conftest import Cluster, Database
 from tests.migrating import (
@@ -406,3 +410,181 @@ def test_every_table_of_the_ledger_is_looked_at(sample_newest: Database) -> None
     made += " AND relnamespace = 'runbook'::regnamespace"
     assert sample_newest.value(made) == sorted(TABLES)
     assert uuid.UUID(sample_newest.value("SELECT run_id::text FROM runbook.online_run"))
+
+
+# -- facts that are forged with care ---------------------------------------------------------
+
+
+def remake(place: Owned, how: Forgery) -> Plan:
+    """Forge the facts of the stopped run, and have this program make its statements and its hash
+    of them; return that plan, which is recorded."""
+    place.database.execute(
+        f"GRANT USAGE ON SCHEMA runbook TO {place.owner}",
+        f"GRANT SELECT, INSERT, UPDATE ON runbook.online_run TO {place.owner}",
+    )
+    with psycopg.connect(place.connected_as(place.owner).conninfo, autocommit=True) as connection:
+        row = connection.execute("SELECT plan FROM runbook.online_run").fetchone()
+        assert row is not None
+        how(row[0])
+        catalog, options = _inputs(Plan.of(row[0]))
+        made = build_plan(PARSED, catalog, options)
+        connection.execute(
+            "UPDATE runbook.online_run SET plan = %s, plan_sha256 = %s",
+            [json.dumps(asdict(made), default=dict), made.sha256],
+        )
+    return made
+
+
+def more(kind: str, name: str, **values: Any) -> Forgery:
+    """Add a fact of a kind that the plan adds itself, like one that is there."""
+    likes = {
+        "columns": {"name": "", "type": "text", "not_null": False, "default": None,
+                    "generated": "", "identity": ""},
+        "constraints": {"name": "", "kind": "c", "definition": "CHECK (true)", "validated": True},
+        "indexes": {"name": "", "definition": "", "columns": [], "valid": True,
+                    "of_constraint": False},
+    }  # fmt: skip
+    like = likes.get(kind, {"name": "", "definition": ""})
+
+    def forge(plan: dict[str, Any]) -> None:
+        plan["facts"]["table"][kind].append({**like, **values, "name": name})
+
+    return forge
+
+
+GAINED = "NULL; CREATE ROLE {role} SUPERUSER"
+WITH_VIEW = replace(ONLINE, old_name_view=True)
+
+
+def stopped_with_view(place: Owned, phase: str = "index") -> Plan:
+    """Leave an online run that is to leave a view."""
+    plan = build_plan(PARSED, catalog_of(place.database, PARSED), WITH_VIEW)
+
+    def tell(now: str, text: str, share: float) -> None:
+        if now == phase and text == "begins":
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped):
+        migrate_online(place.database, PARSED, plan=plan, tell=tell)
+    return plan
+
+
+def no_role(place: Owned, role: str) -> None:
+    assert place.database.value(f"SELECT count(*) FROM pg_roles WHERE rolname = '{role}'") == 0
+
+
+@pytest.mark.parametrize(
+    "kind", ["columns", "constraints", "indexes", "update_triggers", "before_triggers"]
+)
+def test_recorded_facts_that_hold_what_the_plan_adds_are_refused(kind: str, place: Owned) -> None:
+    """A fact that is left out of the comparison with the table would reach SQL unseen."""
+    plan, role = stopped_with_view(place), f"gained_{place.owner}"
+    name = plan.adds[kind][0]
+    evil = {"default": GAINED.format(role=role)} if kind == "columns" else {}
+    made = remake(place, more(kind, name, **evil))
+    assert any(role in one.sql for one in made.statements) == bool(evil)
+    assert remade(made, PARSED) is None
+    with pytest.raises(RefusedError, match="is not what this version of the runbook makes"):
+        resumed_plan(PARSED, catalog_of(place.database, PARSED), "auto")
+    # And where somebody vouches for the plan.
+    with pytest.raises(RunbookError, match=f"{kind}.{name} is "):
+        migrate_online(place.database, PARSED, plan=made)
+    no_role(place, role)
+
+
+def test_recorded_facts_that_are_not_the_tables_are_neither_run_nor_shown(place: Owned) -> None:
+    """A default goes into SQL as it is printed."""
+    stopped_with_view(place)
+    role = f"gained_{place.owner}"
+    made = remake(place, fact("facts.table.columns.3.default", GAINED.format(role=role)))
+    assert believed(place, "online_run") == "" and any(role in one.sql for one in made.statements)
+    said = refused(place, "plan")  # and every other command that makes a plan
+    assert "changed after the plan was made: table.columns.note.default was" in said
+    with pytest.raises(RunbookError, match=r"note\.default was"):
+        migrate_online(place.database, PARSED, plan=made)
+    take_back(place.database, PARSED)
+    no_role(place, role)
+
+
+def test_a_view_gives_nobody_a_right_that_the_table_does_not_give(place: Owned) -> None:
+    """The hash covers no right, and the statements are made of them."""
+    place.as_owner("GRANT SELECT ON app.tickets TO pg_monitor")
+    stopped_with_view(place)
+
+    def refuses(what: str) -> None:
+        with pytest.raises(RefusedError, match=what):
+            resumed_plan(PARSED, catalog_of(place.database, PARSED), "auto")
+        with pytest.raises(RunbookError, match=what):
+            migrate_online(place.database, PARSED)
+
+    forged = [{"role": "pg_monitor", "column": None, "rights": ["SELECT", "UPDATE"],
+               "grantable": False}]  # fmt: skip
+    remake(place, fact("inputs.table.grants", forged))
+    refuses("pg_monitor had UPDATE, and has it no more")
+    remake(place, fact("inputs.table.owner", "pg_monitor"))
+    refuses("the table's owner was pg_monitor")
+    kept = forged[0] | {"rights": ["SELECT"]}
+    remake(place, fact("inputs.table", {"owner": place.owner, "heap_bytes": 0, "index_bytes": 0,
+                                        "grants": [kept]}))  # fmt: skip
+    # A right that came since forbids nothing.
+    place.as_owner("GRANT DELETE ON app.tickets TO pg_monitor")
+    migrate_online(place.database, PARSED)
+
+
+# -- one statement is one ----------------------------------------------------------------------
+
+MORE = "; CREATE TABLE public.gained ()"
+
+
+def with_more(plan: Plan, role: Role, phase: Phase | None = None) -> Plan:
+    """Return the plan with a second statement in the text of the last of a role."""
+    found = [one for one in plan.statements if one.role is role and phase in (None, one.phase)]
+    other = replace(found[-1], sql=found[-1].sql + MORE)
+    return replace(
+        plan, statements=tuple(other if one is found[-1] else one for one in plan.statements)
+    )
+
+
+def test_a_text_of_several_statements_is_refused_and_nothing_is_prepared(
+    sample_newest: Database,
+) -> None:
+    with sample_newest.session() as connection:
+        assert execute_single(connection, "SELECT 1, 'a%s'").fetchone() == (1, "a%s")
+        assert execute_single(connection, "SELECT $1::int", [2]).fetchone() == (2,)
+        for values in ([], [1]):
+            with pytest.raises(psycopg.errors.SyntaxError, match="multiple commands"):
+                execute_single(connection, "SELECT 1; SELECT 2", values)
+        prepared = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+        assert prepared == (0,)
+
+
+ATOMIC_ROLES = [Role.SETTING, Role.LOCK, Role.CHANGE, Role.TALLY_BEFORE, Role.BOUNDS,
+                Role.DIGEST_AFTER, Role.SAVEPOINT]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ATOMIC_ROLES)
+def test_an_atomic_plan_runs_no_second_statement(role: Role, place: Owned) -> None:
+    options = replace(ATOMIC, proof="sha256")
+    plan = build_plan(PARSED, catalog_of(place.database, PARSED), options)
+    with pytest.raises(RunbookError, match="42601: cannot insert multiple commands"):
+        migrate(place.database, PARSED, plan=with_more(plan, role, Phase.ATOMIC))
+    assert place.database.value("SELECT to_regclass('public.gained')") is None
+
+
+@pytest.mark.parametrize("role", [Role.SETTING, Role.BATCH, Role.CONCURRENT])
+def test_an_online_plan_runs_no_second_statement(role: Role, place: Owned) -> None:
+    plan = build_plan(PARSED, catalog_of(place.database, PARSED), ONLINE)
+    phase = Phase.BACKFILL if role is Role.SETTING else None
+    with pytest.raises(RunbookError, match="42601: cannot insert multiple commands"):
+        migrate_online(place.database, PARSED, plan=with_more(plan, role, phase))
+    assert place.database.value("SELECT to_regclass('public.gained')") is None
+
+
+def test_a_query_of_an_online_plan_runs_no_second_statement(place: Owned) -> None:
+    """It is left out where it cannot be asked, and the proof says so."""
+    plan = build_plan(PARSED, catalog_of(place.database, PARSED), ONLINE)
+    for role in (Role.TALLY_BEFORE, Role.TALLY_AFTER, Role.SWEEP):
+        plan = with_more(plan, role, Phase.BACKFILL)
+    with contextlib.suppress(RunbookError):
+        migrate_online(place.database, PARSED, plan=plan)
+    assert place.database.value("SELECT to_regclass('public.gained')") is None

@@ -87,7 +87,7 @@ def _catalog(database_url: str, spec: Spec, ledger_schema: str) -> Catalog:
 def _plan(spec: Spec, catalog: Catalog, chosen: Options, *, untold: Level | None = None) -> Planned:
     """Return the plan, or that of the unfinished run, and tell the findings but of one level."""
     if catalog.unfinished:
-        plan = resumed_plan(spec, catalog.unfinished, chosen.mode)
+        plan = resumed_plan(spec, catalog, chosen.mode)
         say("This is the plan of the unfinished run; see `runbook status`.", err=True)
         return Planned(spec=spec, catalog=catalog, plan=plan, findings=())
     findings = review(spec, catalog, chosen)

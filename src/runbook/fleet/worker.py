@@ -190,7 +190,7 @@ def _survey(target: Target, ledger_schema: str, options: Options) -> Surveyed:
         why = f"{forbidding[0].message} {forbidding[0].remedy}"
         return Surveyed(target=target.name, rows=rows, blocker=why, findings=noted)
     plan = (
-        resumed_plan(spec, catalog.unfinished, options.mode)
+        resumed_plan(spec, catalog, options.mode)
         if catalog.unfinished
         else build_plan(spec, catalog, options)
     )

@@ -89,7 +89,7 @@ class Planning(Session[P]):
             assert self.catalog.table is not None
             options, unfinished = self.parameters.options, self.catalog.unfinished
             plan = (
-                resumed_plan(self.spec, unfinished, options.mode, vouched=self.vouched)
+                resumed_plan(self.spec, self.catalog, options.mode, vouched=self.vouched)
                 if unfinished
                 else build_plan(self.spec, self.catalog, options)
             )

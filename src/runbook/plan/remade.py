@@ -77,9 +77,20 @@ def remade(plan: Plan, spec: Spec) -> Plan | None:
     named = (own.migration, own.schema, own.table_before, own.table_after)
     if named != (plan.migration, plan.schema, plan.table_before, plan.table_after):
         return None
+    if _holds_additions(own):
+        return None
     # Whose code was trusted is said of the run, and changes none of its statements.
     trusted = plan.facts.get("owner_code", [])
     return replace(own, facts={**own.facts, "owner_code": trusted})
+
+
+def _holds_additions(plan: Plan) -> bool:
+    """Return whether a plan's facts, which are those of the table before it, have what it adds."""
+    return any(
+        item["name"] in names
+        for kind, names in plan.adds.items()
+        for item in plan.facts["table"].get(kind, ())
+    )
 
 
 def _inputs(plan: Plan) -> tuple[Catalog, Options]:

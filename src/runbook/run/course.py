@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from runbook.run.single import execute_single
 from runbook.run.tally import Proof, Tally
 from runbook.trust.settings import EMPTY_PATH_LOCALLY, application_path
 from runbook.vocabulary import Lock, Phase, Role, Statement
@@ -50,19 +51,14 @@ class Course:
         self,
         connection: psycopg.Connection[Any],
         statement: Statement,
-        values: Sequence[object] | None = None,
+        values: Sequence[object] = (),
     ) -> psycopg.Cursor[Any]:
         """Execute a statement, with values for its `$1`, `$2` …, and note how long it took."""
         if statement.application_schema:
             connection.execute(application_path(statement.application_schema).encode())
         started = time.monotonic()
         try:
-            if values is None:
-                cursor = connection.execute(statement.sql.encode())
-            else:
-                # Its SQL is full of % signs, which mean nothing to a raw cursor.
-                cursor = psycopg.RawCursor(connection)
-                cursor.execute(statement.sql.encode(), values)
+            cursor = execute_single(connection, statement.sql, values)
         except psycopg.errors.QueryCanceled as error:
             if statement.role is not Role.LOCK:
                 raise

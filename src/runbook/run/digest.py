@@ -12,6 +12,7 @@ import psycopg
 from runbook.facts import Table
 from runbook.plan.digest import SAVEPOINT, algorithm, key_of
 from runbook.run.course import Course
+from runbook.run.single import execute_single
 from runbook.run.tally import FAILED, Proof
 from runbook.vocabulary import Role, Statement
 
@@ -173,8 +174,7 @@ class Digests:
         self, connection: psycopg.Connection[Any], statement: Statement, n: int
     ) -> list[tuple[Key, bytes, list[int | None]]]:
         values = [_json(end) if end else None for end in self._ends(n)]
-        with psycopg.RawCursor(connection) as cursor:
-            lines = cursor.execute(statement.sql.encode(), values).fetchall()
+        lines = execute_single(connection, statement.sql, values).fetchall()
         return [(tuple(key), digest, hashes) for key, digest, hashes in lines]
 
 

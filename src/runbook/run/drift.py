@@ -1,7 +1,6 @@
 """Whether the database still is the one that the plan was made for, and where it differs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -14,7 +13,8 @@ from runbook.catalog import (
     read_types_named,
 )
 from runbook.plan import Plan, plan_facts
-from runbook.plan.difference import fact_differences, first_difference
+from runbook.plan.changes import comparable, first_change
+from runbook.plan.difference import fact_differences
 from runbook.spec import Spec
 from runbook.vocabulary import CheckResult
 
@@ -22,48 +22,14 @@ from runbook.vocabulary import CheckResult
 def drift(
     connection: psycopg.Connection[Any], spec: Spec, plan: Plan, *, is_expanded: bool = False
 ) -> str:
-    """Return the first difference between the database and the plan's facts, in words, or ''.
-
-    What the plan itself adds before its last transaction is no difference; nor is a partition that
-    came or went since the plan has expanded, since a new one has all of it from its parent.
-    """
+    """Return the first difference between the database and the plan's facts, in words, or '': what
+    `first_change` returns of the table as it is now."""
     table = read_table(connection, spec)
     if table is None:
         return f"table {plan.schema}.{plan.table_before} is no longer there"
     code = owner_code_of(connection, spec, plan.ledger_schema)
     found = plan_facts(table, read_types(connection, spec), code)
-    facts, expected = (_comparable(one, plan) for one in (found, plan.facts))
-    if is_expanded:
-        facts["table"].pop("partitions")
-        expected["table"].pop("partitions")
-    return first_difference(expected, facts) if facts != expected else ""
-
-
-def _comparable(facts: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """Return facts without what the plan adds, and as they are once its labels are added to types
-    that exist."""
-    before = plan.facts["types"]
-    labels = {tuple(before[name]["labels"]): new for name, new in plan.extended.items()}
-
-    def extended(fact: Mapping[str, Any]) -> dict[str, Any]:
-        return {**fact, "labels": list(labels.get(tuple(fact["labels"]), fact["labels"]))}
-
-    def without(kind: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [item for item in items if item["name"] not in plan.adds.get(kind, ())]
-
-    table = {
-        kind: without(kind, fact) if kind in plan.adds else fact
-        for kind, fact in facts["table"].items()
-    }
-    return {
-        "owner_code": list(facts.get("owner_code", ())),
-        "table": {**table, "columns": [extended(column) for column in table["columns"]]},
-        "types": {
-            name: extended(type_)
-            for name, type_ in facts["types"].items()
-            if name not in plan.adds.get("types", ())
-        },
-    }
+    return first_change(plan, table, found, is_expanded=is_expanded)
 
 
 AS_BEFORE = "no difference"
@@ -105,10 +71,7 @@ def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
         types = read_types_named(connection, plan.schema, recorded["types"])
     if table is None:
         return Differences(wrong=(f"table {plan.schema}.{plan.table_before} is gone",), new=())
-    before, after = (
-        _comparable(facts, replace(plan, adds={}))
-        for facts in (recorded, plan_facts(table, types, ()))
-    )
+    before, after = (comparable(facts, plan) for facts in (recorded, plan_facts(table, types, ())))
     for facts in (before, after):
         facts.pop("owner_code")
         facts["table"].pop("partitions", None)

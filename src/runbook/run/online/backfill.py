@@ -20,6 +20,7 @@ from runbook.run.online.journal import Journal
 from runbook.run.online.pace import Pace, Pages
 from runbook.run.online.watch import Watch
 from runbook.run.patience import BLOCKED, Patience
+from runbook.run.single import execute_single
 from runbook.trust.holding import hold_code
 from runbook.trust.owner_code import EVERY_ACT
 from runbook.trust.settings import EMPTY_PATH_LOCALLY, application_path
@@ -68,7 +69,8 @@ class _Sum:
 
 @dataclass
 class Backfill:
-    """The backfill of a table, or of its partitions. `settings` opens each batch's transaction."""
+    """The backfill of a table, or of its partitions. `settings` opens each batch's transaction: one
+    text for one way to the server, each part of which is a single statement."""
 
     connect: Connect
     held: Collection[tuple[str, str]]
@@ -185,7 +187,7 @@ class Backfill:
         bounds = [f"({at},0)", f"({end},0)"]
         if batch.application_schema:
             connection.execute(application_path(batch.application_schema).encode())
-        found = connection.execute(batch.sql.encode(), bounds).fetchone()
+        found = execute_single(connection, batch.sql, bounds).fetchone()
         assert found is not None
         rows, before, after, differing = found
         if differing:

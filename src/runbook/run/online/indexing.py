@@ -18,6 +18,7 @@ from runbook.run.course import Course, Executed
 from runbook.run.holders import Blocker, blockers_of, said
 from runbook.run.online.watch import Watch
 from runbook.run.recorded import pid_of
+from runbook.run.single import execute_single
 from runbook.trust.settings import more_memory
 from runbook.vocabulary import State, Statement
 
@@ -72,7 +73,7 @@ class Indexing:
             if isinstance(what, Statement) and course is not None:
                 course.execute(connection, what)
             else:
-                connection.execute(str(what).encode())
+                execute_single(connection, str(what))
 
         def look(watcher: psycopg.Connection[Any]) -> None:
             blockers = tuple(
@@ -117,7 +118,7 @@ class _Waiting:
 def state_of(connection: psycopg.Connection[Any], statement: Statement) -> State:
     """Return how far a concurrent statement has come."""
     assert statement.state is not None
-    row = connection.execute(statement.state.encode()).fetchone()
+    row = execute_single(connection, statement.state).fetchone()
     assert row is not None
     return State(row[0])
 

@@ -23,6 +23,7 @@ from runbook.run.online.desk import Desk
 from runbook.run.online.watch import Watch
 from runbook.run.online.whole import Whole
 from runbook.run.patience import Patience
+from runbook.run.single import require_single
 from runbook.trust.holding import open_to_others
 from runbook.vocabulary import Phase, Role, Statement
 
@@ -40,6 +41,7 @@ class Rows:
     def __post_init__(self) -> None:
         statements = self.desk.statements(Phase.BACKFILL)
         settings = [one.sql for one in statements if one.role is Role.SETTING]
+        require_single(self.watch.connection, settings)
         self._work = Backfill(
             connect=self.desk.connect,
             held=open_to_others(

@@ -165,7 +165,7 @@ class _Course(Course):
         self,
         connection: Connection,
         statement: Statement,
-        values: Sequence[object] | None = None,
+        values: Sequence[object] = (),
     ) -> psycopg.Cursor[Any]:
         if statement.role is Role.LOCK:
             self._asked_at = time.monotonic()

@@ -8,6 +8,7 @@ import psycopg
 
 from runbook.operations.base import blocker
 from runbook.plan import Plan
+from runbook.run.single import execute_single
 from runbook.vocabulary import Finding, Level, Phase, Role, Statement
 
 
@@ -66,4 +67,4 @@ def hand_set_statement(plan: Plan) -> Statement | None:
 def read_hand_set(connection: psycopg.Connection[Any], plan: Plan) -> HandSet | None:
     """Count them, in the transaction that is open."""
     statement = hand_set_statement(plan)
-    return HandSet.of(connection.execute(statement.sql.encode())) if statement else None
+    return HandSet.of(execute_single(connection, statement.sql)) if statement else None
