@@ -45,6 +45,10 @@ WHY: Mapping[str, str] = {
         "Whoever owns the ledger, or has code on it, decides what the runbook believes of this "
         "database, and may have it do things with its rights."
     ),
+    "ledger-unproved": (
+        "Whoever may write the ledger can write of a run that never was, or another hash of the "
+        "rows than the run took."
+    ),
     "models-not-allowed": (
         "A spec may come from anybody, a pull request for one; a module that is imported runs with "
         "all that the person who reviews it may do."

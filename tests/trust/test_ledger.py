@@ -11,15 +11,23 @@ from typing import Any
 import psycopg
 import pytest
 
+from runbook.archive.approval import vouching_run
+from runbook.archive.keys import make_key
+from runbook.archive.store import open_store
 from runbook.catalog import read_catalog
+from runbook.catalog.ledger import read_recorded
 from runbook.errors import BlockedError, RefusedError, RolledBack, RunbookError, Stopped
 from runbook.facts import Partition
 from runbook.plan import Plan, believed_plan, build_plan, resumed_plan
+from runbook.plan.applied import altered as altered_row
+from runbook.plan.applied import why_unproved
 from runbook.plan.model import sha256_of
 from runbook.plan.remade import _inputs, remade
+from runbook.run.online import Journal
 from runbook.run.single import execute_single
+from runbook.run.wayback.proof import tally
 from runbook.spec import Spec, parse_spec
-from runbook.trust.ledger import TABLES, ledger_problem
+from runbook.trust.ledger import TABLES, ledger_problem, ledger_writers
 from runbook.vocabulary import Phase, Role
 from tests.cases import CASES, kinds
 from tests.conftest import Cluster, Database
@@ -27,6 +35,7 @@ from tests.migrating import (
     ATOMIC,
     ONLINE,
     catalog_of,
+    check,
     migrate,
     migrate_online,
     plan_of,
@@ -588,3 +597,161 @@ def test_a_query_of_an_online_plan_runs_no_second_statement(place: Owned) -> Non
     with contextlib.suppress(RunbookError):
         migrate_online(place.database, PARSED, plan=plan)
     assert place.database.value("SELECT to_regclass('public.gained')") is None
+
+
+# -- rows of the ledger that others may write -------------------------------------------------
+
+SPEC_FILE = ("--spec", "sorting.toml")
+COPIED = (
+    "INSERT INTO runbook.ledger SELECT gen_random_uuid(), migration, table_schema, table_before,"
+    " table_after, table_oid, spec_sha256, plan_sha256, mode, tool_version, applied_by, client,"
+    " applied_at + interval '1 microsecond', rows, categories, unvalidated, algorithm, {forged},"
+    " plan FROM runbook.ledger"
+)
+
+
+def open_ledger(place: Owned) -> None:
+    place.database.execute(
+        f"GRANT USAGE ON SCHEMA runbook TO {place.owner}",
+        f"GRANT SELECT, INSERT ON runbook.ledger, runbook.rollback TO {place.owner}",
+    )
+
+
+def said_by(place: Owned, *arguments: str, code: int = 0) -> str:
+    ended = place.run(*arguments, *SPEC_FILE)
+    assert ended.returncode == code, f"{ended.args}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout + ended.stderr
+
+
+def findings_in(place: Owned, step: str, reports: str = "reports") -> list[str]:
+    """Return the codes that the newest bundle of a step has."""
+    (*_, newest) = sorted((place.folder / reports).glob(f"*-{step}-*/manifest.json"))
+    found: list[str] = [one["code"] for one in json.loads(newest.read_text())["findings"]]
+    return found
+
+
+@pytest.mark.parametrize(
+    "granted",
+    ["INSERT ON runbook.ledger TO {owner}", "UPDATE (hashes) ON runbook.ledger TO {owner}",
+     "DELETE ON runbook.online_span TO {owner}", "TRUNCATE ON runbook.rollback TO PUBLIC",
+     "{owner}_group TO {owner}", "pg_write_all_data TO {owner}"],
+)  # fmt: skip
+def test_whoever_may_write_the_ledger_is_found(granted: str, place: Owned) -> None:
+    stop_online(place.database, "index", PARSED)
+    with place.database.session() as connection:
+        assert ledger_writers(connection, "runbook") == ()
+    place.database.execute(
+        f"CREATE ROLE {place.owner}_group",
+        f"GRANT SELECT ON runbook.ledger TO {place.owner}",
+        f"GRANT UPDATE ON runbook.rollback TO {place.owner}_group",
+    )
+    with place.database.session() as connection:
+        assert ledger_writers(connection, "runbook") == (f"{place.owner}_group",)
+    place.database.execute(f"GRANT {granted.format(owner=place.owner)}")
+    with place.database.session() as connection:
+        found = ledger_writers(connection, "runbook")
+    assert ("PUBLIC" if "PUBLIC" in granted else place.owner) in found
+    # What gains nothing by it may write: the connected role itself.
+    if "TO {owner}" in granted and "UPDATE" in granted:
+        with psycopg.connect(place.connected_as(place.owner).conninfo) as own:
+            assert place.owner not in ledger_writers(own, "runbook")
+    place.database.execute(f"DROP OWNED BY {place.owner}_group")
+    place.database.execute(f"DROP ROLE {place.owner}_group")
+
+
+def test_a_row_that_others_may_write_satisfies_no_approval(place: Owned) -> None:
+    """A migration that nobody ran, recorded with the approved plan."""
+    found = catalog_of(place.database, PARSED)
+    approved = build_plan(PARSED, found, ATOMIC)
+    migrate(place.database, PARSED, plan=approved, catalog=found)
+    open_ledger(place)
+    hashed = ("migrate", "--approved-plan", approved.sha256)
+    said = refused(place, *hashed)
+    assert f"role '{place.owner}' may write it" in said and "no more than what the ledger" in said
+    said = said_by(place, "migrate")
+    assert "The ledger says that Sorting was applied" in said and "may write it" in said
+    assert findings_in(place, "migrate") == ["ledger-unproved"]
+
+
+@pytest.mark.soak
+def test_every_command_says_whose_word_it_is(place: Owned) -> None:
+    stop_online(place.database, "index", PARSED)
+    open_ledger(place)
+    for command in ("status", "migrate"):
+        assert "may write it" in said_by(place, command)
+    assert "ledger-unproved" in findings_in(place, "migrate")
+    for command in ("review", "plan", "verify", "status"):
+        assert "may write it" in said_by(place, command)
+    # Nobody but trusted roles can have written it.
+    place.database.execute(f"REVOKE ALL ON runbook.ledger, runbook.rollback FROM {place.owner}")
+    for command in ("review", "verify", "status", "migrate"):
+        assert "may write it" not in said_by(place, command)
+
+
+def test_a_foreign_key_is_known_as_not_valid_by_the_plan_alone(place: Owned) -> None:
+    place.as_owner(
+        "CREATE TABLE app.parents (id integer PRIMARY KEY)",
+        "INSERT INTO app.parents SELECT generate_series(0, 6)",
+        "ALTER TABLE app.tickets ADD CONSTRAINT known FOREIGN KEY (size) REFERENCES app.parents"
+        " NOT VALID",
+    )
+    migrate(place.database, PARSED)
+    place.as_owner(
+        "ALTER TABLE app.issues ADD CONSTRAINT fk FOREIGN KEY (size) REFERENCES app.parents"
+        " NOT VALID"
+    )
+    place.database.execute('UPDATE runbook.ledger SET unvalidated = \'["known", "fk"]\'')
+    assert check(place.database, PARSED)["foreign-keys"].observed == ["fk"]
+    # A plan that is not the hashed one says nothing.
+    place.database.execute("UPDATE runbook.ledger SET plan_sha256 = repeat('0', 64)")
+    assert check(place.database, PARSED)["foreign-keys"].observed == ["fk", "known"]
+    entry = catalog_of(place.database, PARSED).applied
+    assert entry is not None and "the row says 000000000000" in altered_row(entry)
+
+
+@pytest.mark.parametrize("column", ["mode", "table_before", "spec_sha256", "migration"])
+def test_a_row_that_says_other_than_its_plan_is_altered(column: str, place: Owned) -> None:
+    migrate(place.database, PARSED)
+    entry = catalog_of(place.database, PARSED).applied
+    assert entry is not None and why_unproved(entry, ()) == ""
+    names: dict[str, Any] = {column: "other"}
+    other = replace(entry, **names)
+    assert "and the row 'other'" in why_unproved(other, ())
+    assert why_unproved(replace(entry, plan={}), ()).endswith("cannot be read")
+
+
+def test_a_rollback_claims_no_more_than_a_bundle_vouches_for(place: Owned) -> None:
+    migrate(place.database, PARSED)
+    open_ledger(place)
+    place.as_owner("UPDATE app.issues SET note = 'altered' WHERE note IS NOT NULL")
+    with place.database.session() as connection:
+        recorded = read_recorded(connection, "runbook", PARSED)
+        assert recorded is not None
+        now = tally(connection, Plan.of(recorded.plan), Role.TALLY_BEFORE, Journal())
+    place.as_owner(COPIED.format(forged=f"'{now.fingerprint}', '{now.fingerprint}'"))
+    said = said_by(place, "rollback")
+    assert "every row is as it was" not in said and f"role '{place.owner}' may write it" in said
+    assert "proves nothing" in said and "as the ledger has it from before" in said
+    assert findings_in(place, "rollback") == ["ledger-unproved"]
+
+
+def test_a_bundle_that_a_trusted_key_signed_vouches_for_its_run(place: Owned) -> None:
+    own, other = (make_key(place.folder / f"{name}.key") for name in ("own", "other"))
+    said_by(place, "migrate", "--mode", "atomic", "--signing-key", "own.key")
+    open_ledger(place)
+    found = catalog_of(place.database, PARSED)
+    assert found.applied is not None and found.ledger_writers == (place.owner,)
+    store = open_store(str(place.folder / "reports"))
+
+    def vouches(keys: tuple[str, ...] = (), **altered: Any) -> bool:
+        assert found.applied is not None
+        entry = replace(found.applied, **altered)
+        return bool(vouching_run(store, entry, found.server, keys))
+
+    assert vouches() and vouches((own,)) and not vouches((other,))
+    for name in ("run_id", "plan_sha256", "hashes", "fingerprint", "migration"):
+        altered: dict[str, Any] = {name: "0" * 32}
+        assert not vouches((), **altered)
+    assert not vouches(rows=301)
+    said = said_by(place, "rollback", "--trusted-key", own)
+    assert "every row is as it was before the migration" in said and "may write it" not in said

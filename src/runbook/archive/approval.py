@@ -17,7 +17,7 @@ from runbook.archive.manifest import Manifest
 from runbook.archive.store import Store
 from runbook.archive.verification import verify_bundle
 from runbook.errors import Outcome, RefusedError
-from runbook.facts import Server
+from runbook.facts import LedgerEntry, Server
 from runbook.record import Approval, Database, PlanRecord, Record, now
 
 STEP = "approve"
@@ -156,6 +156,39 @@ def vouching_bundle(
         ):
             return name
     return ""
+
+
+def vouching_run(store: Store, entry: LedgerEntry, server: Server, trusted: Collection[str]) -> str:
+    """Return the bundle of the run that a row of the ledger is of, where it says the same of plan,
+    rows and hashes; '' where none does that is as it was sealed, and signed by a trusted key where
+    there are such."""
+    found = store.bundles(lambda name: "-migrate-" in name)  # as `bundle_stem` names them
+    for name in reversed(ordered(found)):
+        content = found[name].content
+        plan, proof, database = (content.get(part) for part in ("plan", "proof", "database"))
+        if not (isinstance(plan, dict) and isinstance(proof, dict) and isinstance(database, dict)):
+            continue
+        if (
+            (content.get("step"), content.get("run_id")) == ("migrate", entry.run_id)
+            and (content.get("migration"), plan.get("sha256"))
+            == (entry.migration, entry.plan_sha256)
+            and _is_proof_of(proof, entry)
+            and _is_database(database, server)
+            and not verify_bundle(store, name, trusted=trusted).faults
+        ):
+            return name
+    return ""
+
+
+def _is_proof_of(proof: Mapping[str, Any], entry: LedgerEntry) -> bool:
+    """Return whether a run's proof is what the ledger says of the rows."""
+    of_table = proof.get("covers") == "table"
+    return (
+        proof.get("passed") is True
+        and proof.get("hashes") == entry.hashes
+        and proof.get("fingerprint_after") == entry.fingerprint
+        and (not of_table or proof.get("rows_after") == entry.rows)
+    )
 
 
 def _is_database(noted: Mapping[str, Any], server: Server) -> bool:

@@ -25,7 +25,7 @@ def read_applied(
     somebody took the migration back: both count as not applied, as a run that was taken back does.
     """
     row = _run(connection, ledger_schema, spec, _APPLIED)
-    return _entry(row) if row else None
+    return LedgerEntry(**row) if row else None
 
 
 def read_recorded(
@@ -39,8 +39,8 @@ def read_recorded(
     row = _run(connection, ledger_schema, spec, _RECORDED)
     if row is None:
         return None
-    own = {name: row.pop(name) for name in ("plan", "taken_back_at", "taken_back_by")}
-    return Recorded(ledger_schema=ledger_schema, entry=_entry(row), **own)
+    own = {name: row.pop(name) for name in ("taken_back_at", "taken_back_by")}
+    return Recorded(ledger_schema=ledger_schema, entry=LedgerEntry(**row), **own)
 
 
 def _run(
@@ -62,10 +62,6 @@ def _run(
         return cursor.execute(
             sql.render(query, entry=sql.raw(_ENTRY), **parts).encode(), wanted
         ).fetchone()
-
-
-def _entry(row: dict[str, Any]) -> LedgerEntry:
-    return LedgerEntry(**{**row, "unvalidated": tuple(row["unvalidated"])})
 
 
 def read_unfinished(
@@ -120,7 +116,7 @@ _ENTRY = """\
 l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
        l.table_oid::bigint, l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
-       l.rows, l.categories, l.unvalidated, l.fingerprint, l.hashes"""
+       l.rows, l.categories, l.fingerprint, l.hashes, l.plan"""
 
 _APPLIED: LiteralString = """\
 SELECT {entry}
@@ -132,7 +128,7 @@ WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s AND l.table_af
 ORDER BY l.applied_at DESC LIMIT 1"""
 
 _RECORDED: LiteralString = """\
-SELECT {entry}, l.plan, r.rolled_back_by AS taken_back_by,
+SELECT {entry}, r.rolled_back_by AS taken_back_by,
        to_char(r.rolled_back_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS taken_back_at
 FROM {ledger} l
 LEFT JOIN {rollback} r USING (run_id)

@@ -32,7 +32,7 @@ from runbook.facts import (
 )
 from runbook.spec import Spec
 from runbook.trust.holding import holding, require_known
-from runbook.trust.ledger import ledger_problem
+from runbook.trust.ledger import ledger_problem, ledger_writers
 from runbook.trust.owner_code import read_owner_code
 from runbook.trust.settings import for_reading
 
@@ -92,6 +92,7 @@ def read_catalog(
             missing_privileges=privileges,
             census=census,
             ledger_problem=problem,
+            ledger_writers=() if problem else ledger_writers(connection, ledger_schema),
             owner_code=code,
             applied=None if problem else read_applied(connection, ledger_schema, spec),
             unfinished=None if problem else read_unfinished(connection, ledger_schema, spec),

@@ -13,6 +13,7 @@ from runbook.database import connect, resolve
 from runbook.errors import BlockedError, RefusedError, UsageError
 from runbook.facts import Catalog, Table
 from runbook.plan import Options, Plan, blockers, build_plan, resumed_plan, review
+from runbook.plan.applied import why_unproved
 from runbook.plan.script import script
 from runbook.spec import Spec, load_spec
 from runbook.visible import visible
@@ -44,14 +45,14 @@ def show_plan(options: dict[str, Any]) -> None:
     spec = load_spec(options["spec"])
     catalog = _catalog(options["database_url"], spec, options["ledger_schema"])
     if catalog.applied:
+        why = why_unproved(catalog.applied, catalog.ledger_writers)
         say(
             f"Already applied at {catalog.applied.applied_at} by run {catalog.applied.run_id}: "
-            "nothing is to be done.",
+            f"nothing is to be done.{f' That is what the ledger says, and {why}.' if why else ''}",
             err=True,
         )
         if form == "json":
-            applied = asdict(catalog.applied)
-            say_json({"outcome": "already-applied", "run": applied})
+            say_json({"outcome": "already-applied", "run": catalog.applied.content})
         return
     write(_FORMS[form](_plan(spec, catalog, chosen)))
 

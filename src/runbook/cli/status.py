@@ -3,7 +3,7 @@
 It asks nothing that waits for the table's lock: it answers while a run holds that, too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,10 +22,11 @@ from runbook.errors import RefusedError
 from runbook.facts import LedgerEntry, Recorded, Unfinished
 from runbook.numbers import duration, share
 from runbook.plan import Plan
+from runbook.plan.applied import why_unproved
 from runbook.run.holders import AtWork, at_work
 from runbook.run.online import index_progress, is_drop, left_to_drop
 from runbook.spec import Spec, load_spec
-from runbook.trust.ledger import require_own_ledger
+from runbook.trust.ledger import ledger_writers, may_write, require_own_ledger
 from runbook.vocabulary import Phase, Role, Statement
 
 _NAME_WIDTH = 14
@@ -51,6 +52,8 @@ class Status:
     at_work: AtWork | None
     index: str
     """What the server says of the index that is being built, or ''."""
+    unproved: str
+    """Why what is said of runs is no more than the ledger's word, in a few words, or ''."""
 
     @property
     def state(self) -> str:
@@ -130,7 +133,21 @@ def _read(connection: psycopg.Connection[Any], spec: Spec, ledger_schema: str) -
                 connection, spec.schema_, spec.table, locking=_locking(unfinished, there)
             ),
             index=building[0] if building else "",
+            unproved=_unproved(
+                unfinished,
+                recorded.entry if recorded else None,
+                ledger_writers(connection, ledger_schema),
+            ),
         )
+
+
+def _unproved(
+    unfinished: Unfinished | None, entry: LedgerEntry | None, writers: Sequence[str]
+) -> str:
+    """Return why what is said of the newest run is no more than the ledger's word."""
+    if entry and not unfinished:
+        return why_unproved(entry, writers)
+    return may_write(writers) if unfinished and writers else ""
 
 
 def _left_for_later(recorded: Recorded) -> tuple[Statement, ...]:
@@ -151,6 +168,8 @@ def _locking(unfinished: Unfinished | None, table: tuple[int] | None) -> int | N
 
 def _lines(status: Status) -> Iterator[tuple[str, str]]:
     """Yield what there is to say, a name and a text each."""
+    if status.unproved:
+        yield "unproved", f"what follows is the ledger's word, and {status.unproved}"
     if status.at_work:
         yield "at work", status.at_work.who
         if not status.unfinished:
@@ -208,7 +227,7 @@ def _as_json(spec: Spec, status: Status) -> dict[str, Any]:
         }
         if run
         else None,
-        "applied": asdict(status.applied) if status.applied else None,
+        "applied": status.applied.content if status.applied else None,
         "taken_back": {
             "run_id": back.entry.run_id,
             "at": back.taken_back_at,
@@ -217,6 +236,7 @@ def _as_json(spec: Spec, status: Status) -> dict[str, Any]:
         if back
         else None,
         "has_view": status.has_view,
+        "unproved": status.unproved,
         "at_work": working.who if working else None,
         "waits_for": [asdict(one) for one in working.blockers] if working else [],
         "next": status.next,

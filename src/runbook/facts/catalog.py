@@ -56,5 +56,7 @@ class Catalog:
     """What depends on the table or uses it; None where the rows were not counted either."""
     owner_code: tuple[OwnerCode, ...] = ()
     """Code of less privileged roles that would run with the connected role's rights."""
+    ledger_writers: tuple[str, ...] = ()
+    """Less privileged roles that may write the ledger: what it says of runs is their word."""
     sample: Sample | None = None
     """How fast a few rows were read; None where the rows were not counted either."""

@@ -1,7 +1,7 @@
 """Runs as the ledger of the database recorded them, finished and unfinished."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -24,11 +24,16 @@ class LedgerEntry:
     applied_at: str
     rows: int
     categories: Mapping[str, int]
-    unvalidated: tuple[str, ...]
-    """Foreign keys that were NOT VALID before the run already."""
     fingerprint: str | None
     hashes: str | None
     """The sum of the hashes of all rows of the table afterwards, where it was taken."""
+    plan: Mapping[str, Any] = field(repr=False)
+    """The plan as plain data."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """It as plain data, without the plan."""
+        return {name: item for name, item in vars(self).items() if name != "plan"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +43,13 @@ class Recorded:
     ledger_schema: str
     """Where it is recorded."""
     entry: LedgerEntry
-    plan: Mapping[str, Any]
-    """The plan as plain data."""
     taken_back_at: str | None
     taken_back_by: str | None
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The plan as plain data."""
+        return self.entry.plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from runbook.errors import ChecksFailed, RefusedError
 from runbook.facts import Recorded
 from runbook.notebook.findings import stop_at_blockers
-from runbook.notebook.recorded import vouched
+from runbook.notebook.recorded import vouched, why_unproved
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import RollbackParameters
 from runbook.plan import believed_plan
@@ -29,6 +29,7 @@ class AppliedRun:
                 run=f"run {recorded.entry.run_id}",
                 vouched=vouched(session),
             ),
+            unproved=why_unproved(session, recorded.entry),
             trust_owner_code=given.trust_owner_code,
             known_code=session.known_code,
             rollback_id=session.run_id,
@@ -41,6 +42,7 @@ class AppliedRun:
     def find(self) -> None:
         """Show the run."""
         entry = self._way.recorded.entry
+        self._session.note_unproved(entry)
         self._session.record.plan = PlanRecord(
             sha256=entry.plan_sha256, mode=entry.mode, approved=None
         )
@@ -109,9 +111,14 @@ class AppliedRun:
                 "the difference.",
             )
         return (
-            f"{done}: {rows.verdict}. The catalog is as it was before it.{self._lost()}",
+            f"{done}: {rows.verdict}. The catalog is as {self._before}.{self._lost()}",
             self._left(),
         )
+
+    @property
+    def _before(self) -> str:
+        """What the catalog was compared with, in words."""
+        return "the ledger has it from before" if self._way.unproved else "it was before it"
 
     def _left(self) -> str:
         """Return what is left to do, in a sentence."""

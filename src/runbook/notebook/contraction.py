@@ -28,6 +28,10 @@ class Contraction(Session[ContractParameters]):
         super().__init__(namespace)
         self._statements: tuple[Statement, ...] = ()
 
+    @property
+    def named_keys(self) -> str:
+        return self.parameters.trusted_keys
+
     def find(self) -> None:
         """Show the run that left the view. Raises `RefusedError` if none did."""
         with self._timed("find"):
@@ -47,6 +51,7 @@ class Contraction(Session[ContractParameters]):
                     f"Run {entry.run_id} left no view under the old name.", "Nothing was changed."
                 )
             self._statements = left_to_drop(self.connection, left)
+            self.note_unproved(entry)
             self.show(recorded_run(entry))
 
     def look_for_uses(self) -> None:

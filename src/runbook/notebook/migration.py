@@ -11,6 +11,7 @@ from runbook.errors import (
     NotApproved,
     Outcome,
     PlanDiffers,
+    RefusedError,
     RunbookError,
 )
 from runbook.export import Prisma, recorded_check
@@ -57,6 +58,10 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             approved=given.approved_plan,
             keys=given.approver_keys,
         )
+
+    @property
+    def named_keys(self) -> str:
+        return self.parameters.approver_keys
 
     @property
     def allows_models(self) -> bool:
@@ -153,6 +158,13 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             approved, entry = self.parameters.approved_plan.strip().lower(), self.entry()
             if approved and approved not in (entry.plan_sha256, self._recorded_alike()):
                 raise PlanDiffers(approved=approved, actual=entry.plan_sha256)
+            if approved and self.unproved:
+                raise RefusedError(
+                    f"That the approved plan {approved[:12]}… was applied is no more than what the "
+                    f"ledger says, and {self.unproved}.",
+                    "Nothing was changed. Name with --reports the archive that has the report of "
+                    f"run {entry.run_id}; or leave out --approved-plan, and take it as that word.",
+                )
 
     def _recorded_alike(self) -> str | None:
         """Return the same of the plan that the ledger recorded."""
@@ -311,11 +323,9 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
         """Publish the result."""
         with self._timed("conclude"):
             if self._applied is None:
-                entry = self.entry()
                 self.judge(
                     Outcome.ALREADY_APPLIED,
-                    f"{self.spec.heading} was applied at {entry.applied_at} by run {entry.run_id}; "
-                    f"all {len(self.record.checks)} checks passed again.",
+                    f"{self.applied_said}; all {len(self.record.checks)} checks passed again.",
                 )
             else:
                 self.judge(

@@ -26,6 +26,8 @@ class Planning(Session[P]):
     def __init__(self, namespace: dict[str, object]) -> None:
         super().__init__(namespace)
         self._plan: Plan | None = None
+        self.unproved = ""
+        """Why the applied run, if there is one, is no more than the ledger's word."""
 
     @property
     def is_repeat(self) -> bool:
@@ -57,6 +59,7 @@ class Planning(Session[P]):
                 return
             if self.catalog.unfinished:
                 self.require_trust(EVERY_ACT)
+                self.note_unfinished(self.catalog.unfinished)
                 self.show(unfinished_run(self.catalog.unfinished))
                 return
             findings = review(
@@ -179,6 +182,7 @@ class Planning(Session[P]):
     def _show_repeat(self) -> None:
         """Show the run that did it, and whether it ran the same spec."""
         entry = self.entry()
+        self.unproved = self.note_unproved(entry)
         self.show(html.banner("plain", "Already applied: nothing is to be done.", ""))
         self.show(recorded_run(entry))
         if entry.spec_sha256 != self.spec.sha256:
@@ -190,6 +194,15 @@ class Planning(Session[P]):
                 remedy="The checks ask for what this spec says.",
             )
             self.note_findings((changed,))
+
+    @property
+    def applied_said(self) -> str:
+        """Say that it is applied already, as far as that is known."""
+        entry = self.entry()
+        said = f"{self.spec.heading} was applied at {entry.applied_at} by run {entry.run_id}"
+        if self.unproved:
+            return f"The ledger says that {said}, and {self.unproved}: it is not proved"
+        return said
 
     def skip(self) -> None:
         """Say that a cell has nothing to do."""

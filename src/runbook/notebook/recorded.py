@@ -1,12 +1,13 @@
 """Who vouches for a recorded plan that is not made again: an archive, or a person."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runbook.archive.approval import vouching_bundle
+from runbook.archive.approval import vouching_bundle, vouching_run
 from runbook.archive.keys import public_key, signing_key
 from runbook.archive.store import ArchiveError, open_store
-from runbook.facts import Server
+from runbook.facts import LedgerEntry, Server
+from runbook.plan import applied
 from runbook.plan.remade import Vouch
 from runbook.spec import Spec
 
@@ -35,6 +36,22 @@ def is_vouched(
         return bool(vouching_bundle(store, sha256, spec.name, server, trusted_keys(keys)))
     except ArchiveError:
         return False
+
+
+def why_unproved(session: "Session[Any]", entry: LedgerEntry) -> str:
+    """Return why an applied run is no more than the ledger's word, in a few words; '' where nobody
+    but trusted roles can have written its row, or where the archive has the run's own bundle, which
+    says the same: signed by a trusted key, where keys are given or the run signs."""
+    server = session.catalog.server
+    why = applied.why_unproved(entry, session.catalog.ledger_writers)
+    if not why or applied.altered(entry):
+        return why
+    try:
+        store = open_store(session.parameters.reports)
+        keys = trusted_keys(session.named_keys)
+        return "" if vouching_run(store, entry, server, keys) else why
+    except ArchiveError:
+        return why
 
 
 def vouched(session: "Session[RollbackParameters] | Session[ContractParameters]") -> Vouch:

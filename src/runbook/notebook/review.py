@@ -67,10 +67,9 @@ class Review(Planning[ReviewParameters]):
         """Publish the result: the hash to approve."""
         with self._timed("conclude"):
             if self.plan is None:
-                entry = self.entry()
                 self.finish(
                     Outcome.ALREADY_APPLIED,
-                    f"{self.spec.heading} was applied at {entry.applied_at} by run {entry.run_id}.",
+                    f"{self.applied_said}.",
                     "Nothing is to be done; `runbook verify` asks its checks again.",
                 )
                 return

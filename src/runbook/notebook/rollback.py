@@ -51,6 +51,10 @@ class Rollback(Session[RollbackParameters]):
         super().__init__(namespace)
         self._found: Way | None = None
 
+    @property
+    def named_keys(self) -> str:
+        return self.parameters.trusted_keys
+
     def find(self) -> None:
         """Show the run that is to be taken back. Raises `RefusedError` if there is none."""
         with self._timed("find"):

@@ -12,13 +12,15 @@ from runbook.errors import BlockedError, RefusedError, UsageError
 from runbook.facts import Act, Catalog, LedgerEntry, Unfinished
 from runbook.notebook.base import Notebook
 from runbook.notebook.findings import as_table
+from runbook.notebook.recorded import why_unproved
 from runbook.numbers import size
 from runbook.parameters import TargetParameters
+from runbook.plan.applied import unproved
 from runbook.record import Database, Stage
 from runbook.report import html, statements
 from runbook.run.online import Journal
 from runbook.spec import Spec, load_spec
-from runbook.trust.ledger import REMEDY
+from runbook.trust.ledger import REMEDY, may_write
 from runbook.trust.owner_code import EVERY_ACT, require_trust
 from runbook.vocabulary import Finding
 
@@ -104,6 +106,30 @@ class Session(Notebook[P]):
         )
         if found:
             self.note_findings(found)
+
+    @property
+    def named_keys(self) -> str:
+        """The public keys of which one must have signed what vouches for a run, by commas; '' for
+        the run's own, if it signs."""
+        return ""
+
+    def note_unproved(self, entry: LedgerEntry) -> str:
+        """Say of an applied run that it is no more than the ledger's word, where that is so; return
+        why, in a few words."""
+        why = why_unproved(self, entry)
+        if why:
+            what = f"that run {entry.run_id} applied this migration at {entry.applied_at}"
+            self.note_findings((unproved(self.catalog.ledger_schema, what, why),))
+        return why
+
+    def note_unfinished(self, run: Unfinished) -> None:
+        """Say of an unfinished run that how far it came is no more than the ledger's word, where
+        that is so."""
+        writers = self.catalog.ledger_writers
+        if writers:
+            what = f"how far run {run.run_id} came"
+            finding = unproved(self.catalog.ledger_schema, what, may_write(writers))
+            self.note_findings((finding,))
 
     @property
     def known_code(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class StoppedRun:
     def find(self) -> None:
         """Show the run."""
         session, unfinished = self._session, self._unfinished
+        session.note_unfinished(unfinished)
         session.record.plan = PlanRecord(
             sha256=unfinished.plan_sha256, mode=self._plan.mode, approved=None
         )

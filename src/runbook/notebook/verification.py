@@ -72,6 +72,8 @@ class Verification(Checking[VerifyParameters]):
     acts = frozenset({Act.READ})
     stage = Stage.READING
     parameters_type = VerifyParameters
+    _unproved = ""
+    """Why the run is no more than the ledger's word."""
 
     @property
     def allows_models(self) -> bool:
@@ -80,6 +82,7 @@ class Verification(Checking[VerifyParameters]):
     def recorded(self) -> None:
         """Show the run that the ledger recorded."""
         with self._timed("ledger"):
+            self._unproved = self.note_unproved(self.entry())
             self.show(recorded_run(self.entry()))
 
     def verify(self) -> None:
@@ -92,8 +95,15 @@ class Verification(Checking[VerifyParameters]):
         with self._timed("conclude"):
             self.judge(
                 Outcome.SUCCEEDED,
-                f"All {len(self.record.checks)} checks of {self.spec.heading} passed.",
+                f"All {len(self.record.checks)} checks of {self.spec.heading} passed.{self._word}",
             )
+
+    @property
+    def _word(self) -> str:
+        """Say that the run itself is not proved, where that is so."""
+        if not self._unproved:
+            return ""
+        return f" That run {self.entry().run_id} did it is what the ledger says: {self._unproved}."
 
 
 def _checks(results: tuple[CheckResult, ...]) -> html.Fragment:

@@ -7,6 +7,7 @@ the run's id, counts and fingerprint are known only when it runs.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import resources
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
@@ -54,7 +55,7 @@ def record_run(
         "plan_sha256": sql.value(plan.sha256),
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
-        "unvalidated": json(list(_unvalidated(plan))),
+        "unvalidated": json(list(unvalidated(plan.facts, plan.table_before, plan.table_after))),
         "plan": json(asdict(plan)),
         **measured,
     }
@@ -91,10 +92,10 @@ def _insert(ledger_schema: str, table: str, columns: Mapping[str, sql.Composable
     )
 
 
-def _unvalidated(plan: Plan) -> Iterator[str]:
-    """Yield the names that the NOT VALID foreign keys will have once the plan is applied."""
-    before, after = plan.table_before, plan.table_after
-    for constraint in plan.facts["table"]["constraints"]:
+def unvalidated(facts: Mapping[str, Any], before: str, after: str) -> Iterator[str]:
+    """Yield the names that foreign keys which are NOT VALID by a plan's facts have once the table
+    is renamed."""
+    for constraint in facts["table"]["constraints"]:
         if constraint["kind"] == "f" and not constraint["validated"]:
             name = constraint["name"]
             yield name if after == before else carried_name(name, before, after) or name

@@ -24,7 +24,7 @@ from runbook.spec import Spec
 Vouch = Callable[[str], bool]
 """Returns whether somebody vouches for a plan of that hash."""
 
-_ALTERED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, RecursionError)
+ALTERED = (KeyError, TypeError, ValueError, AttributeError, AssertionError, RecursionError)
 """What reading data raises that was made by nobody's program."""
 
 
@@ -39,7 +39,7 @@ def believed_plan(
     """
     try:
         plan, found = Plan.of(recorded), sha256_of(recorded)
-    except _ALTERED as error:
+    except ALTERED as error:
         raise RefusedError(
             f"The plan of {run} cannot be read: it was altered in the ledger, or another version "
             "of the runbook made it.",
@@ -72,7 +72,7 @@ def remade(plan: Plan, spec: Spec) -> Plan | None:
     try:
         catalog, options = _inputs(plan)
         own = build_plan(spec, catalog, options)
-    except _ALTERED:
+    except ALTERED:
         return None
     named = (own.migration, own.schema, own.table_before, own.table_after)
     if named != (plan.migration, plan.schema, plan.table_before, plan.table_after):

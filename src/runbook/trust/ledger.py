@@ -6,6 +6,7 @@ that gains nothing by that, and is no more than the tables that the runbook make
 PostgreSQL's catalogs, before anything of the ledger is read.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -48,6 +49,25 @@ def require_own_ledger(connection: psycopg.Connection[Any], ledger_schema: str) 
         raise BlockedError(problem, f"Nothing was changed. {REMEDY}")
 
 
+def ledger_writers(connection: psycopg.Connection[Any], ledger_schema: str) -> tuple[str, ...]:
+    """Return the less privileged roles that may write the ledger's tables, by name, or `PUBLIC`:
+    what the ledger says of runs is their word. Reads PostgreSQL's own catalogs alone."""
+    query = sql.render(
+        _WRITERS,
+        schema=sql.value(ledger_schema),
+        names=sql.values(TABLES),
+        trusted=is_trusted("role", ledger_schema),
+    )
+    return tuple(row[0] for row in connection.execute(query.encode()).fetchall())
+
+
+def may_write(writers: Sequence[str]) -> str:
+    """Return who may write the ledger, in a few words."""
+    shown = [name if name == "PUBLIC" else f"role {name!r}" for name in writers[:_SHOWN]]
+    rest = [f"{len(writers) - _SHOWN:,} more"] if writers[_SHOWN:] else []
+    return f"{' and '.join([*shown, *rest])} may write it"
+
+
 def problems_query(ledger_schema: str) -> str:
     """Return the query behind `ledger_problem`: a finding a row."""
     return sql.render(
@@ -61,6 +81,32 @@ def problems_query(ledger_schema: str) -> str:
         defaults=sql.values(_DEFAULTS),
     )
 
+
+_SHOWN = 3
+"""How many roles are named."""
+
+_WRITERS = """\
+WITH granted AS (
+    SELECT DISTINCT x.grantee
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, LATERAL (
+        SELECT * FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner)))
+        UNION ALL
+        SELECT x.* FROM pg_attribute a, aclexplode(a.attacl) AS x
+        WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL
+    ) AS x
+    WHERE n.nspname = {schema} AND c.relname = ANY (ARRAY[{names}])
+      AND x.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+    UNION
+    SELECT to_regrole('pg_write_all_data')::oid FROM pg_namespace WHERE nspname = {schema}
+), able AS MATERIALIZED (
+    SELECT role.* FROM pg_roles role
+    WHERE role.rolname !~ '^pg_' AND NOT role.rolsuper AND EXISTS (
+        -- A member may act as the role, whatever it inherits.
+        SELECT FROM granted WHERE grantee <> 0 AND pg_has_role(role.oid, grantee, 'MEMBER'))
+)
+SELECT 'PUBLIC' FROM granted WHERE grantee = 0
+UNION ALL
+(SELECT rolname::text FROM able AS role WHERE NOT ({trusted}) ORDER BY rolname)"""
 
 _DEFAULTS = ("SESSION_USER", "clock_timestamp()", "0")
 """The defaults of the ledger's columns, as PostgreSQL prints them."""

@@ -10,6 +10,7 @@ from runbook import sql
 from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
+from runbook.plan.applied import unvalidated_of
 from runbook.spec import Spec
 from runbook.trust.holding import holding, require_known
 from runbook.trust.settings import for_reading
@@ -86,7 +87,7 @@ def _expected_of(spec: Spec, entry: LedgerEntry, counted: Counted) -> Expected:
         rows_sql=counted.sql,
         total=counted.total,
         categories=counted.predicted,
-        unvalidated=entry.unvalidated,
+        unvalidated=unvalidated_of(entry),
         criteria={str(check): name for check, name in spec.criteria.items()},
     )
 

@@ -60,17 +60,24 @@ def tally(
 
 
 def compare_tallies(
-    connection: Connection, entry: LedgerEntry, before: Tally, after: Tally, counted: Written
+    connection: Connection,
+    entry: LedgerEntry,
+    before: Tally,
+    after: Tally,
+    counted: Written,
+    *,
+    unproved: str = "",
 ) -> Comparison:
     """Compare the rows before and after, and with those that the run recorded.
 
-    `counted` is what the server had counted before the first of both.
+    `counted` is what the server had counted before the first of both; `unproved` says in a few
+    words why what is recorded is no more than somebody's word, where it is.
     """
     recorded = entry.hashes
     passed: bool | None = (before.rows, before.fingerprint) == (after.rows, after.fingerprint)
     if not passed and _was_written(connection, entry, counted):
         passed = None
-    verdict = _verdict(entry, recorded, before, after, passed=passed)
+    verdict = _verdict(entry, recorded, before, after, passed=passed, unproved=unproved)
     return Comparison(
         verdict=verdict,
         passed=passed,
@@ -91,7 +98,13 @@ def compare_tallies(
 
 
 def _verdict(
-    entry: LedgerEntry, recorded: str | None, before: Tally, after: Tally, *, passed: bool | None
+    entry: LedgerEntry,
+    recorded: str | None,
+    before: Tally,
+    after: Tally,
+    *,
+    passed: bool | None,
+    unproved: str,
 ) -> str:
     if passed is None:
         return (
@@ -108,7 +121,14 @@ def _verdict(
             "the rollback altered no row; the run, which was online, took no fingerprint of the "
             "whole table"
         )
-    if (recorded, entry.rows) == (after.fingerprint, after.rows):
+    is_same = (recorded, entry.rows) == (after.fingerprint, after.rows)
+    if unproved:
+        found = "as the ledger has it" if is_same else "not as the ledger has it"
+        return (
+            f"the rollback altered no row; the table is {found}, and {unproved}: of what was done "
+            "to the rows since the migration that proves nothing"
+        )
+    if is_same:
         return "every row is as it was before the migration"
     return "rows were written since the migration; the rollback altered none"
 

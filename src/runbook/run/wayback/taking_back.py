@@ -50,6 +50,8 @@ class TakingBack:
     """Whether code of less privileged roles may run with the connected role's rights."""
     known_code: tuple[str, ...] = ()
     """That code, as it was found when the run was looked for."""
+    unproved: str = ""
+    """Why what the ledger says of the run is no more than its word, in a few words."""
     hand_set: HandSet | None = None
     before: Tally | None = None
     undone: Undone | None = None
@@ -145,7 +147,12 @@ class TakingBack:
             raise RefusedError("Nothing was counted yet.", "Run the cells in their order.")
         after = tally(connection, self.plan, Role.TALLY_AFTER, journal, known_code=self.known_code)
         self.rows = compare_tallies(
-            connection, self.recorded.entry, self.before, after, self._written
+            connection,
+            self.recorded.entry,
+            self.before,
+            after,
+            self._written,
+            unproved=self.unproved,
         )
         self.catalog = differences(connection, self.plan)
         return after, self.rows
