@@ -3,7 +3,7 @@
 from runbook.errors import ChecksFailed, RefusedError
 from runbook.facts import Recorded
 from runbook.notebook.findings import stop_at_blockers
-from runbook.notebook.recorded import vouched, why_unproved
+from runbook.notebook.recorded import vouched
 from runbook.notebook.session import Session, recorded_run
 from runbook.parameters import RollbackParameters
 from runbook.plan import believed_plan
@@ -20,6 +20,7 @@ class AppliedRun:
     def __init__(self, session: Session[RollbackParameters], recorded: Recorded) -> None:
         given = session.parameters
         self._session = session
+        session.note_unproved(recorded.entry)
         self._way = TakingBack(
             recorded=recorded,
             plan=believed_plan(
@@ -29,7 +30,7 @@ class AppliedRun:
                 run=f"run {recorded.entry.run_id}",
                 vouched=vouched(session),
             ),
-            unproved=why_unproved(session, recorded.entry),
+            unproved=session.unproved,
             trust_owner_code=given.trust_owner_code,
             known_code=session.known_code,
             rollback_id=session.run_id,
@@ -42,7 +43,6 @@ class AppliedRun:
     def find(self) -> None:
         """Show the run."""
         entry = self._way.recorded.entry
-        self._session.note_unproved(entry)
         self._session.record.plan = PlanRecord(
             sha256=entry.plan_sha256, mode=entry.mode, approved=None
         )

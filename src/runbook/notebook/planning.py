@@ -26,8 +26,6 @@ class Planning(Session[P]):
     def __init__(self, namespace: dict[str, object]) -> None:
         super().__init__(namespace)
         self._plan: Plan | None = None
-        self.unproved = ""
-        """Why the applied run, if there is one, is no more than the ledger's word."""
 
     @property
     def is_repeat(self) -> bool:
@@ -182,7 +180,7 @@ class Planning(Session[P]):
     def _show_repeat(self) -> None:
         """Show the run that did it, and whether it ran the same spec."""
         entry = self.entry()
-        self.unproved = self.note_unproved(entry)
+        self.note_unproved(entry)
         self.show(html.banner("plain", "Already applied: nothing is to be done.", ""))
         self.show(recorded_run(entry))
         if entry.spec_sha256 != self.spec.sha256:

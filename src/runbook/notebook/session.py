@@ -34,6 +34,8 @@ class Session(Notebook[P]):
     """Whether reading the catalog counts the rows by the spec's rules."""
     acts: ClassVar[frozenset[Act]] = EVERY_ACT
     """What the notebook does to the table, and so has code on it run."""
+    unproved: str = ""
+    """Why the applied run, if there is one, is no more than the ledger's word, in a few words."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
         """Take the parameters from the notebook's namespace.
@@ -113,14 +115,12 @@ class Session(Notebook[P]):
         the run's own, if it signs."""
         return ""
 
-    def note_unproved(self, entry: LedgerEntry) -> str:
-        """Say of an applied run that it is no more than the ledger's word, where that is so; return
-        why, in a few words."""
-        why = why_unproved(self, entry)
-        if why:
+    def note_unproved(self, entry: LedgerEntry) -> None:
+        """Say of an applied run that it is no more than the ledger's word, where that is so."""
+        self.unproved = why_unproved(self, entry)
+        if self.unproved:
             what = f"that run {entry.run_id} applied this migration at {entry.applied_at}"
-            self.note_findings((unproved(self.catalog.ledger_schema, what, why),))
-        return why
+            self.note_findings((unproved(self.catalog.ledger_schema, what, self.unproved),))
 
     def note_unfinished(self, run: Unfinished) -> None:
         """Say of an unfinished run that how far it came is no more than the ledger's word, where

@@ -55,10 +55,15 @@ class Checking(Session[P]):
         """End the run by the checks: well if all passed. Raises `ChecksFailed` otherwise."""
         failed = [check for check in self.record.checks if not check["passed"]]
         if failed:
+            applied = (
+                "That the migration is applied is what the ledger says."
+                if self.unproved
+                else "The migration is applied."
+            )
             raise ChecksFailed(
                 f"{len(failed)} of {len(self.record.checks)} checks failed: "
                 f"{', '.join(check['id'] for check in failed)}.",
-                f"The migration is applied. {failed[0]['id']} expected {failed[0]['expected']!r} "
+                f"{applied} {failed[0]['id']} expected {failed[0]['expected']!r} "
                 f"and observed {failed[0]['observed']!r}: run its SQL (it is in the report), find "
                 "out what changed it, mend that, and verify again.",
             )
@@ -72,8 +77,6 @@ class Verification(Checking[VerifyParameters]):
     acts = frozenset({Act.READ})
     stage = Stage.READING
     parameters_type = VerifyParameters
-    _unproved = ""
-    """Why the run is no more than the ledger's word."""
 
     @property
     def allows_models(self) -> bool:
@@ -82,7 +85,7 @@ class Verification(Checking[VerifyParameters]):
     def recorded(self) -> None:
         """Show the run that the ledger recorded."""
         with self._timed("ledger"):
-            self._unproved = self.note_unproved(self.entry())
+            self.note_unproved(self.entry())
             self.show(recorded_run(self.entry()))
 
     def verify(self) -> None:
@@ -101,9 +104,9 @@ class Verification(Checking[VerifyParameters]):
     @property
     def _word(self) -> str:
         """Say that the run itself is not proved, where that is so."""
-        if not self._unproved:
+        if not self.unproved:
             return ""
-        return f" That run {self.entry().run_id} did it is what the ledger says: {self._unproved}."
+        return f" That run {self.entry().run_id} did it is what the ledger says: {self.unproved}."
 
 
 def _checks(results: tuple[CheckResult, ...]) -> html.Fragment:

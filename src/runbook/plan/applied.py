@@ -54,9 +54,9 @@ def why_unproved(entry: LedgerEntry, writers: Sequence[str]) -> str:
     """Return why a row of the ledger proves nothing by itself, in a few words, or '' where nobody
     but trusted roles can have written it."""
     what = altered(entry)
-    if what:
-        return f"the row was altered: {what}"
-    return may_write(writers) if writers else ""
+    reasons = [may_write(writers)] if writers else []
+    reasons += [f"the row was altered: {what}"] if what else []
+    return "; ".join(reasons)
 
 
 def unproved(ledger_schema: str, what: str, why: str) -> Finding:

@@ -8,6 +8,7 @@ somebody else vouches for its hash.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -134,6 +135,9 @@ _UNKNOWN: Mapping[str, Any] = {
 def _difference(plan: Plan, own: Plan | None) -> str:
     """Return the first difference in words."""
     if own is None:
+        with suppress(*ALTERED):
+            if _holds_additions(plan):
+                return "its facts, which are those of the table before it, hold what it adds itself"
         return "its facts are not such that a plan could be made from them and the spec"
     before, after = (_plain(one) for one in (own, plan))
     found = plan_differences(before, after)

@@ -64,8 +64,9 @@ def ledger_writers(connection: psycopg.Connection[Any], ledger_schema: str) -> t
 def may_write(writers: Sequence[str]) -> str:
     """Return who may write the ledger, in a few words."""
     shown = [name if name == "PUBLIC" else f"role {name!r}" for name in writers[:_SHOWN]]
-    rest = [f"{len(writers) - _SHOWN:,} more"] if writers[_SHOWN:] else []
-    return f"{' and '.join([*shown, *rest])} may write it"
+    shown += [f"{len(writers) - _SHOWN:,} more"] if writers[_SHOWN:] else []
+    *first, last = shown
+    return f"{', '.join(first)}{' and ' if first else ''}{last} may write it"
 
 
 def problems_query(ledger_schema: str) -> str:
