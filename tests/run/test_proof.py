@@ -150,8 +150,9 @@ def test_the_ranges_and_rows_that_differ_are_named(things: Database) -> None:
     )
     spec = spec_of(SPEC)
     stray = (
-        "UPDATE things SET word = 'W', kind = 'b', category = 'B' WHERE id = 12345;"
-        "DELETE FROM things WHERE id = 24000; INSERT INTO things (id, category) VALUES (0, 'other')"
+        "DO $$BEGIN UPDATE things SET word = 'W', kind = 'b', category = 'B' WHERE id = 12345;"
+        " DELETE FROM things WHERE id = 24000;"
+        " INSERT INTO things (id, category) VALUES (0, 'other'); END$$"
     )
     course = Course()
     with unchanged(things), pytest.raises(RolledBack) as raised:
