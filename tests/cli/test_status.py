@@ -14,7 +14,7 @@ from tests.migrating import migrate, migrate_online, stop_online, take_back
 
 KEYS = {
     "state", "exit_code", "migration", "database", "unfinished", "applied", "taken_back",
-    "has_view", "at_work", "waits_for", "next",
+    "has_view", "unproved", "at_work", "waits_for", "next",
 }  # fmt: skip
 
 
