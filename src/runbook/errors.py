@@ -183,3 +183,7 @@ class Stopped(RunbookError):
 
     exit_code = 6
     outcome = Outcome.STOPPED
+
+
+class CannotResume(Stopped):
+    """An online run that cannot go on; what is left of it can be taken back."""

@@ -13,7 +13,7 @@ from runbook import sql
 from runbook.catalog.queries import LOCK_HOLDER
 from runbook.facts import LedgerEntry, Recorded, Span, Unfinished
 from runbook.spec import Spec
-from runbook.trust.ledger import TABLES
+from runbook.trust.ledger import TABLES, home
 
 
 def read_applied(
@@ -23,6 +23,7 @@ def read_applied(
 
     A table that was dropped and made again has another OID, and a name that changed since says that
     somebody took the migration back: both count as not applied, as a run that was taken back does.
+    Where the database was restored from a dump since, every OID is another: there the name decides.
     """
     row = _run(connection, ledger_schema, spec, _APPLIED)
     return LedgerEntry(**row) if row else None
@@ -60,7 +61,8 @@ def _run(
             "after": spec.table_after,
         }
         return cursor.execute(
-            sql.render(query, entry=sql.raw(_ENTRY), **parts).encode(), wanted
+            sql.render(query, entry=sql.raw(_ENTRY), home=home(ledger_schema), **parts).encode(),
+            wanted,
         ).fetchone()
 
 
@@ -76,6 +78,7 @@ def read_unfinished(
             _UNFINISHED,
             runs=sql.name(ledger_schema, "online_run"),
             spans=sql.name(ledger_schema, "online_span"),
+            home=home(ledger_schema),
         )
         row = cursor.execute(
             query.encode(), {"schema": spec.schema_, "table": spec.table}
@@ -114,15 +117,18 @@ WHERE n.nspname = %(schema)s AND c.relname = %(table)s"""
 
 _ENTRY = """\
 l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
-       l.table_oid::bigint, l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
+       coalesce(c.oid, l.table_oid)::bigint AS table_oid,
+       coalesce(c.oid <> l.table_oid, false) AS is_restored,
+       l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
-       l.rows, l.categories, l.fingerprint, l.hashes, l.plan"""
+       l.rows, l.categories, l.fingerprint, l.hashes, l.plan - 'home' AS plan"""
 
 _APPLIED: LiteralString = """\
 SELECT {entry}
 FROM {ledger} l
-JOIN pg_class c ON c.oid = l.table_oid AND c.relname = l.table_after
-JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = l.table_schema
+JOIN pg_namespace n ON n.nspname = l.table_schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = l.table_after AND c.relkind IN ('r', 'p')
+    AND (c.oid = l.table_oid OR l.plan ->> 'home' <> {home})
 WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s AND l.table_after = %(after)s
   AND NOT EXISTS (SELECT FROM {rollback} r WHERE r.run_id = l.run_id)
 ORDER BY l.applied_at DESC LIMIT 1"""
@@ -132,20 +138,24 @@ SELECT {entry}, r.rolled_back_by AS taken_back_by,
        to_char(r.rolled_back_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS taken_back_at
 FROM {ledger} l
 LEFT JOIN {rollback} r USING (run_id)
-LEFT JOIN pg_class c ON c.oid = l.table_oid AND c.relname = l.table_after
+LEFT JOIN pg_class c ON c.relname = l.table_after AND c.relkind IN ('r', 'p')
     AND c.relnamespace = to_regnamespace(quote_ident(l.table_schema))
+    AND (c.oid = l.table_oid OR l.plan ->> 'home' <> {home})
 WHERE l.migration = %(migration)s AND l.table_schema = %(schema)s
   AND (l.table_before = %(before)s OR l.table_after = %(after)s)
 ORDER BY r.run_id IS NULL AND c.oid IS NOT NULL DESC, l.applied_at DESC LIMIT 1"""
 
 _UNFINISHED = """\
-SELECT r.run_id::text, r.migration, r.table_schema, r.table_before, r.table_oid::bigint,
-       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.whole, r.started_by,
+SELECT r.run_id::text, r.migration, r.table_schema, r.table_before,
+       c.oid::bigint AS table_oid, c.oid <> r.table_oid AS is_restored,
+       r.spec_sha256, r.plan_sha256, r.plan - 'home' AS plan, r.phase, r.whole, r.started_by,
        to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
        s.*
 FROM {runs} r
-JOIN pg_class c ON c.oid = r.table_oid AND c.relname = r.table_before
-JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = r.table_schema,
+JOIN pg_namespace n ON n.nspname = r.table_schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = r.table_before
+    AND c.relkind IN ('r', 'p')
+    AND (c.oid = r.table_oid OR r.plan ->> 'home' <> {home}),
 LATERAL (
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                'span', span, 'table_oid', table_oid::bigint, 'filenode', filenode::bigint,

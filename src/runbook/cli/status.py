@@ -24,10 +24,10 @@ from runbook.numbers import duration, share
 from runbook.plan import Plan
 from runbook.plan.applied import why_unproved
 from runbook.run.holders import AtWork, at_work
-from runbook.run.online import index_progress, is_drop, left_to_drop
+from runbook.run.online import index_progress, left_to_drop
 from runbook.spec import Spec, load_spec
 from runbook.trust.ledger import ledger_writers, may_write, require_own_ledger
-from runbook.vocabulary import Phase, Role, Statement
+from runbook.vocabulary import Phase, Statement
 
 _NAME_WIDTH = 14
 
@@ -153,10 +153,9 @@ def _unproved(
 def _left_for_later(recorded: Recorded) -> tuple[Statement, ...]:
     """Return what a run says that it left to be removed; they are looked for, and never run."""
     try:
-        left = Plan.of(recorded.plan).of_phase(Phase.CONTRACT)
+        return Plan.of(recorded.plan).of_phase(Phase.CONTRACT)
     except (KeyError, TypeError, ValueError, AttributeError):
         return ()
-    return tuple(one for one in left if one.role is not Role.CHANGE or is_drop(one))
 
 
 def _locking(unfinished: Unfinished | None, table: tuple[int] | None) -> int | None:

@@ -15,6 +15,9 @@ class LedgerEntry:
     table_before: str
     table_after: str
     table_oid: int
+    is_restored: bool
+    """Whether the database was restored from a dump since: then the table is the one of that name,
+    and no OID or hash of then says anything."""
     spec_sha256: str
     plan_sha256: str
     mode: str
@@ -80,6 +83,8 @@ class Unfinished:
     table_schema: str
     table_before: str
     table_oid: int
+    is_restored: bool
+    """Whether the database was restored from a dump since: then its blocks are others."""
     spec_sha256: str
     plan_sha256: str
     plan: Mapping[str, Any]

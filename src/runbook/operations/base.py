@@ -44,6 +44,10 @@ class Expected:
     table_before: str
     table_after: str
     table_oid: int
+    is_restored: bool
+    """Whether the database was restored from a dump since the run."""
+    named_not_null: bool
+    """Whether NOT NULL was a constraint with a name when it was planned (PostgreSQL 18)."""
     rows_sql: str
     """The query by which the rows were counted."""
     total: int

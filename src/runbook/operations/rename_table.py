@@ -162,6 +162,8 @@ class RenameTable(Operation):
                 table=expected.named,
                 prefix=sql.value(expected.table_before + "_"),
                 kept=sql.value(expected.table_after + "_"),
+                # What an upgrade to PostgreSQL 18 names by itself was never the run's to rename.
+                without=sql.values(["t"] if expected.named_not_null else ["t", "n"]),
             ),
             expected=[],
         )
@@ -200,7 +202,7 @@ _OLD_NAMES: LiteralString = """\
 SELECT coalesce(jsonb_agg(name ORDER BY name), '[]') FROM (
     -- A constraint trigger is a trigger, and keeps its name as they all do.
     SELECT conname AS name FROM pg_constraint
-    WHERE conrelid = {table}::regclass AND contype <> 't'
+    WHERE conrelid = {table}::regclass AND contype <> ALL (ARRAY[{without}]::"char"[])
     UNION
     SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = {table}::regclass

@@ -68,7 +68,12 @@ def comparable(
     facts: Mapping[str, Any], plan: Plan, added: Mapping[str, Collection[str]] = _NOTHING
 ) -> dict[str, Any]:
     """Return facts without what was added, and as they are once the plan's labels are added to
-    types that exist."""
+    types that exist.
+
+    From PostgreSQL 18 on NOT NULL is a constraint and has a name; a server that is upgraded gives
+    one to each column that is NOT NULL, which the columns say anyway. So such names count only
+    where the plan knows them.
+    """
     before = plan.facts["types"]
     labels = {tuple(before[name]["labels"]): new for name, new in plan.extended.items()}
 
@@ -82,6 +87,8 @@ def comparable(
         kind: without(kind, fact) if kind in added else fact
         for kind, fact in facts["table"].items()
     }
+    if not names_not_null(plan.facts):
+        table["constraints"] = [one for one in table["constraints"] if one["kind"] != "n"]
     return {
         "owner_code": list(facts.get("owner_code", ())),
         "table": {**table, "columns": [extended(column) for column in table["columns"]]},
@@ -91,3 +98,8 @@ def comparable(
             if name not in added.get("types", ())
         },
     }
+
+
+def names_not_null(facts: Mapping[str, Any]) -> bool:
+    """Return whether facts are of a server that has a name for a column's NOT NULL."""
+    return any(one["kind"] == "n" for one in facts["table"]["constraints"])

@@ -15,6 +15,7 @@ from runbook import __version__, sql
 from runbook.operations.base import carried_name
 from runbook.plan.model import Plan
 from runbook.spec import Spec
+from runbook.trust.ledger import home
 
 
 def create_ledger(ledger_schema: str) -> str:
@@ -56,7 +57,7 @@ def record_run(
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
         "unvalidated": json(list(unvalidated(plan.facts, plan.table_before, plan.table_after))),
-        "plan": json(asdict(plan)),
+        "plan": recorded_plan(ledger_schema, plan),
         **measured,
     }
     return _insert(ledger_schema, "ledger", columns)
@@ -89,6 +90,15 @@ def _insert(ledger_schema: str, table: str, columns: Mapping[str, sql.Composable
         table=sql.name(ledger_schema, table),
         names=sql.names(columns),
         values=sql.join(", ", columns.values()),
+    )
+
+
+def recorded_plan(ledger_schema: str, plan: Plan) -> sql.Composable:
+    """Return a plan as the ledger keeps it: with where it stands, which no hash covers."""
+    return sql.compose(
+        "{plan} || jsonb_build_object('home', {home})",
+        plan=json(asdict(plan)),
+        home=home(ledger_schema),
     )
 
 

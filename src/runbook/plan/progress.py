@@ -4,12 +4,13 @@ Every change of a run and the note of it are one transaction: after any crash th
 the database holds.
 """
 
-from dataclasses import asdict
+from collections.abc import Iterable
 from importlib import resources
 
 from runbook import __version__, sql
-from runbook.plan.ledger import json
+from runbook.plan.ledger import json, recorded_plan
 from runbook.plan.model import Plan
+from runbook.trust.ledger import home
 from runbook.vocabulary import Role, Statement
 
 RUNS, SPANS = "online_run", "online_span"
@@ -38,7 +39,7 @@ def start_run(ledger_schema: str, run_id: str, plan: Plan, table_oid: int) -> st
         "table_oid": sql.value(table_oid),
         "spec_sha256": sql.value(plan.spec_sha256),
         "plan_sha256": sql.value(plan.sha256),
-        "plan": json(asdict(plan)),
+        "plan": recorded_plan(ledger_schema, plan),
         "tool_version": sql.value(__version__),
         "phase": sql.value("backfill"),
         "client": sql.compose("nullif(current_setting('application_name'), '')"),
@@ -50,6 +51,23 @@ def start_run(ledger_schema: str, run_id: str, plan: Plan, table_oid: int) -> st
         names=sql.names(columns),
         values=sql.join(", ", columns.values()),
     ) + "".join(";\n" + sql.text(_add_span(ledger_schema, run_id, table)) for table in tables)
+
+
+def adopt_run(ledger_schema: str, run_id: str, table_oid: int, batches: Iterable[Statement]) -> str:
+    """Return the statements that have a run of a restored database go on in it: its table and its
+    blocks are others there. Those of the tables that `batches` are for are work once more; what was
+    done stays noted."""
+    return sql.render(
+        "UPDATE {runs} SET table_oid = {oid}, whole = NULL,\n"
+        "    plan = plan || jsonb_build_object('home', {home}) WHERE run_id = {run_id};\n"
+        "UPDATE {spans} SET end_block = next_block, table_oid = 0, filenode = 0\n"
+        "WHERE run_id = {run_id}",
+        runs=sql.name(ledger_schema, RUNS),
+        spans=sql.name(ledger_schema, SPANS),
+        oid=sql.value(table_oid),
+        home=home(ledger_schema),
+        run_id=sql.value(run_id),
+    ) + "".join(";\n" + sql.text(_add_span(ledger_schema, run_id, oid_of(one))) for one in batches)
 
 
 def oid_of(batch: Statement) -> sql.Composable:

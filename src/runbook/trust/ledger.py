@@ -29,6 +29,19 @@ REMEDY = (
 )
 
 
+def home(ledger_schema: str) -> sql.Composable:
+    """Return the expression for where a ledger stands: the OIDs of its database and of its table.
+
+    Both are others once a dump is restored, and with them every OID that the ledger names;
+    pg_upgrade and a copy of the files keep them (docs, pg_upgrade, notes).
+    """
+    return sql.compose(
+        "concat((SELECT oid FROM pg_database WHERE datname = current_database()), '/',\n"
+        "    to_regclass({ledger})::oid)",
+        ledger=sql.named(ledger_schema, "ledger"),
+    )
+
+
 def ledger_problem(connection: psycopg.Connection[Any], ledger_schema: str) -> str:
     """Return why the ledger must not be trusted, in a sentence; '' where it may be, or is not
     there. Reads PostgreSQL's own catalogs alone."""

@@ -10,7 +10,8 @@ from runbook import sql
 from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
 from runbook.operations.base import Expected
-from runbook.plan.applied import unvalidated_of
+from runbook.plan.applied import altered, unvalidated_of
+from runbook.plan.changes import names_not_null
 from runbook.spec import Spec
 from runbook.trust.holding import holding, require_known
 from runbook.trust.settings import for_reading
@@ -84,6 +85,8 @@ def _expected_of(spec: Spec, entry: LedgerEntry, counted: Counted) -> Expected:
         table_before=spec.table,
         table_after=spec.table_after,
         table_oid=entry.table_oid,
+        is_restored=entry.is_restored,
+        named_not_null=not altered(entry) and names_not_null(entry.plan["facts"]),
         rows_sql=counted.sql,
         total=counted.total,
         categories=counted.predicted,
@@ -98,7 +101,10 @@ def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
     table = expected.named
     yield Check(
         id=expected.check_id("same-table"),
-        title="It is the same table as before: renamed, not recreated (same OID)",
+        title="The table of the recorded name is there; whether it is the same as before the run "
+        "cannot be shown, for the database was restored from a dump since (other OIDs)"
+        if expected.is_restored
+        else "It is the same table as before: renamed, not recreated (same OID)",
         sql=sql.render("SELECT {table}::regclass::oid::bigint", table=table),
         expected=expected.table_oid,
     )

@@ -1,7 +1,7 @@
 """Online mode: short locks only, and resumable: expand → backfill → index → cutover."""
 
 from runbook.run.online.apply import RESUME, AppliedOnline, apply_online
-from runbook.run.online.contraction import contract, drops_view, is_drop, left_to_drop
+from runbook.run.online.contraction import contract, drops_view, left_to_drop
 from runbook.run.online.indexing import index_progress
 from runbook.run.online.journal import Journal, LockTry, Sample
 from runbook.run.online.pace import Limits
@@ -19,7 +19,6 @@ __all__ = [
     "contract",
     "drops_view",
     "index_progress",
-    "is_drop",
     "left_to_drop",
     "take_back",
 ]

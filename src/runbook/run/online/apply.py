@@ -13,6 +13,7 @@ from runbook.catalog.ledger import read_unfinished
 from runbook.catalog.written import written
 from runbook.database import require_utf8
 from runbook.errors import (
+    CannotResume,
     ChecksFailed,
     RefusedError,
     RolledBack,
@@ -21,12 +22,14 @@ from runbook.errors import (
     Stopped,
 )
 from runbook.facts import Catalog, Table, Unfinished
+from runbook.operations.base import taking_back
 from runbook.operations.fingerprint import ROW_HASH
 from runbook.plan import Plan, progress
 from runbook.plan.ledger import create_ledger, json, record_run
 from runbook.run.atomic import Record
 from runbook.run.course import Course
 from runbook.run.drift import drift
+from runbook.run.dropping import dropped, still_there
 from runbook.run.online.backfill import Swept
 from runbook.run.online.desk import Desk
 from runbook.run.online.guard import guarded, unhurried
@@ -42,7 +45,7 @@ from runbook.run.rollback import committed_before, nothing_else, what_failed
 from runbook.run.tally import Proof
 from runbook.spec import Spec
 from runbook.trust.ledger import require_own_ledger
-from runbook.vocabulary import Phase, State, Statement
+from runbook.vocabulary import Phase, Role, State, Statement
 
 Connect = Callable[[], psycopg.Connection[Any]]
 Tell = Callable[[Phase, str, float], None]
@@ -146,6 +149,7 @@ class _OnlineRun:
             watch = Watch(watcher, guard_pid, self._pace, self.journal)
             at_start = self.catalog.written or written(watcher, self.table.oid)
             if self._is_resumed(watcher):
+                self._adopt()
                 # Its statements are made of facts that the ledger had: they must still be so.
                 with watcher.transaction():
                     self._judge(watcher)
@@ -184,6 +188,20 @@ class _OnlineRun:
             self.journal.resumed = {name: getattr(found, name) for name in names}
         return found is not None
 
+    def _adopt(self) -> None:
+        """Have a run whose database was restored from a dump since go on with its table there."""
+        unfinished = self.catalog.unfinished
+        if unfinished and unfinished.is_restored:
+            left = self._desk.statements(Phase.BACKFILL)
+            batches = [
+                one for one in left if one.role is Role.BATCH and unfinished.phase == Phase.BACKFILL
+            ]
+            self._desk.execute(
+                progress.adopt_run(
+                    self.plan.ledger_schema, str(self.run_id), self.table.oid, batches
+                )
+            )
+
     # -- how it fails --------------------------------------------------------------------------
 
     @contextmanager
@@ -204,10 +222,10 @@ class _OnlineRun:
                 "The migration is applied and proved, but not every check could be asked: run "
                 "`runbook verify`.",
             )
+        if isinstance(error, RunInProgress | CannotResume):
+            return error  # this run has done nothing, or says all itself
         if isinstance(error, Stopped):
             return Stopped(message, f"{error.remedy} {RESUME}".strip())
-        if isinstance(error, RunInProgress):
-            return error  # this run has done nothing
         if self._is_begun:
             where = "" if isinstance(error, RunbookError) else f" It was at {self._phase}."
             return Stopped(f"{message}{where}", RESUME)
@@ -279,6 +297,22 @@ class _OnlineRun:
             raise RefusedError(
                 f"The database changed after the plan was made: {difference}.",
                 "Nothing was changed. Review again; the new plan has another hash.",
+            )
+        if self._is_begun:
+            self._require_own(connection)
+
+    def _require_own(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise `CannotResume` where somebody has dropped what the run added: rows were written
+        since that nobody classified."""
+        removing = [*taking_back(self.plan.of_phase(Phase.EXPAND))]
+        there = still_there(connection, removing)
+        gone = [one for one in map(dropped, (s for s in removing if s not in there)) if one]
+        if gone:
+            names = ", ".join(f"{one.kind.lower()} {one.name}" for one in gone)
+            raise CannotResume(
+                f"Somebody has dropped what the run had added to {self.table.schema}."
+                f"{self.table.name}: {names}. It was at {self._phase}, and cannot go on.",
+                "`runbook rollback` takes back what is left of it; then migrate anew.",
             )
 
     # -- index ---------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from runbook.errors import RefusedError, RolledBack, RunbookError
 from runbook.facts import Act, Catalog, Table
 from runbook.operations.base import taking_back
 from runbook.plan import Plan, progress
+from runbook.run.dropping import still_there
 from runbook.run.online.guard import guarded
 from runbook.run.online.indexing import state_of
 from runbook.run.online.journal import Journal
@@ -110,12 +111,12 @@ def _failing_well(done: list[bool]) -> Iterator[None]:
 def _undoing(connection: psycopg.Connection[Any], plan: Plan, table: Table) -> list[Statement]:
     """Return the settings and the lock of the plan's first transaction, then what takes each of
     its statements back, the last one first. What is for a partition that is none of the table's any
-    more is left alone."""
+    more is left alone, and what somebody has dropped already is no hindrance."""
     first = plan.of_phase(Phase.EXPAND)
     opening = [one for one in first if one.role in {Role.SETTING, Role.LOCK}]
     own = [one for one in plan.of_phase(Phase.INDEX) if one.table in (None, *table.leaves)]
     done = [*first, *(one for one in own if _is_there(connection, one))]
-    return [*opening, *taking_back(reversed(done))]
+    return [*opening, *still_there(connection, [*taking_back(reversed(done))])]
 
 
 def _is_there(connection: psycopg.Connection[Any], statement: Statement) -> bool:

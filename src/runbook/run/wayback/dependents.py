@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from runbook.plan import Plan
-from runbook.run.online.contraction import dropped
+from runbook.run.dropping import dropped
 from runbook.vocabulary import Phase, Statement
 
 
@@ -34,7 +34,7 @@ def dependents(
     `serving` are the statements that remove the view under the old name and what serves it.
     """
     made = [one.made for one in plan.of_phase(Phase.ROLLBACK) if one.made]
-    serves = [dropped(one) for one in serving]
+    serves = [one for one in map(dropped, serving) if one]
     parts = {
         "table": oid,
         "schema": plan.schema,

@@ -10,7 +10,7 @@ from runbook.catalog import missing_privileges, read_server
 from runbook.facts import Act, Recorded, Table
 from runbook.operations.base import blocker, note
 from runbook.plan import Plan
-from runbook.run.online.contraction import dropped
+from runbook.run.dropping import dropped
 from runbook.run.wayback.dependents import dependents
 from runbook.run.wayback.view import serving
 from runbook.trust.ledger import REMEDY, ledger_problem
@@ -104,7 +104,7 @@ def _obstacles(
         )
     yield from _gone(connection, plan, table)
     served = serving(connection, plan, table.oid)
-    views = [dropped(one).name for one in served if dropped(one).kind == "VIEW"]
+    views = [one.name for one in map(dropped, served) if one and one.kind == "VIEW"]
     yield from _taken(connection, plan, table, views)
     for one in dependents(connection, plan, table.oid, served):
         yield blocker(
@@ -229,8 +229,8 @@ def _made(plan: Plan) -> list[Made]:
 
 
 def _gone(connection: Connection, plan: Plan, table: Table) -> Iterator[Finding]:
-    """Yield what the rollback would drop, rename or fingerprint, and is not there any more."""
-    wanted = _made(plan)
+    """Yield what the rollback would rename, count or fingerprint, and is not there any more."""
+    wanted = [one for one in _made(plan) if one.before is not None or one.kind in _COUNTED]
     wanted += [Made(kind="column", name=one["name"]) for one in plan.facts["table"]["columns"]]
     parts = {
         "table": table.oid,
@@ -246,6 +246,9 @@ def _gone(connection: Connection, plan: Plan, table: Table) -> Iterator[Finding]
             "Make it again as it was, or give it that name back, then roll back again.",
         )
 
+
+_COUNTED = ("column", "type")
+"""What the rows are counted by before it goes; anything else of the run's own may be gone."""
 
 _GONE: LiteralString = """\
 SELECT kind, name FROM unnest(%(kinds)s::text[], %(names)s::text[]) AS wanted (kind, name)

@@ -130,6 +130,11 @@ def _verdict(
         )
     if is_same:
         return "every row is as it was before the migration"
+    if entry.is_restored:
+        return (
+            "the rollback altered no row; what the run recorded of them says nothing here, for the "
+            "database was restored from a dump since"
+        )
     return "rows were written since the migration; the rollback altered none"
 
 

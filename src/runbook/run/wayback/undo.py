@@ -16,7 +16,8 @@ from runbook.facts import Recorded, Table
 from runbook.plan import Plan, blockers
 from runbook.plan.build import HAND_SET_US
 from runbook.plan.ledger import record_rollback
-from runbook.run.online.contraction import dropped
+from runbook.run.dropping import still_there
+from runbook.run.online.contraction import drops_view
 from runbook.run.online.guard import guarded
 from runbook.run.online.journal import Journal
 from runbook.run.online.short import LostCommit, Short, Transaction
@@ -129,13 +130,14 @@ class Undo:
             # The first lock would find out, too, but could not say what it is.
             self._judge(connection)
             served = serving(connection, self.plan, self.table.oid)
-        if any(dropped(one).kind == "VIEW" for one in served):
+            changes = still_there(connection, [one for one in back if one.role is Role.CHANGE])
+        if any(map(drops_view, served)):
             opening = [self._with_view(one) if one.role is Role.LOCK else one for one in opening]
         return [
             *opening,
             *([counting] if counting and quick else []),
             *(replace(one, phase=Phase.ROLLBACK) for one in served),
-            *(one for one in back if one.role is Role.CHANGE),
+            *changes,
         ]
 
     def _with_view(self, lock: Statement) -> Statement:

@@ -5,7 +5,8 @@ from typing import Any, LiteralString
 import psycopg
 
 from runbook.plan import Plan
-from runbook.run.online.contraction import dropped, left_to_drop
+from runbook.run.dropping import dropped
+from runbook.run.online.contraction import left_to_drop
 from runbook.vocabulary import Phase, Role, Statement
 
 
@@ -18,7 +19,9 @@ def serving(connection: psycopg.Connection[Any], plan: Plan, oid: int) -> tuple[
     return tuple(
         one
         for one in left_to_drop(connection, changes)
-        if dropped(one).kind != "VIEW" or _is_ours(connection, plan, oid, dropped(one).name)
+        if (view := dropped(one)) is None
+        or view.kind != "VIEW"
+        or _is_ours(connection, plan, oid, view.name)
     )
 
 
