@@ -19,6 +19,9 @@ WHY: Mapping[str, str] = {
     "partition-kind": (
         "The rows of such a partition are elsewhere, where no lock and no proof reaches."
     ),
+    "run-left-behind": (
+        "The triggers of an online run label every row that is written, and nobody ends them."
+    ),
     "rewrite-rule": (
         "A rule replaces a statement by another, so what was reviewed is not what runs."
     ),

@@ -175,12 +175,14 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
             yield "so far", "it has committed nothing"
     if status.unfinished:
         yield from _unfinished(status.unfinished)
+        yield from _restored(status.unfinished)
         if status.index:
             yield "index", status.index
     elif status.applied:
         entry = status.applied
         yield "run", entry.run_id
         yield "applied", f"{entry.applied_at} by {entry.applied_by}, mode {entry.mode}"
+        yield from _restored(entry)
     elif status.taken_back:
         back = status.taken_back
         yield "run", back.entry.run_id
@@ -191,6 +193,12 @@ def _lines(status: Status) -> Iterator[tuple[str, str]]:
     if status.state == NOT_THERE:
         yield "table", f"{status.table} is not there in database {status.database!r}"
     yield "next", status.next
+
+
+def _restored(run: Unfinished | LedgerEntry) -> Iterator[tuple[str, str]]:
+    """Yield how the run is known where its table has another OID."""
+    if run.is_restored:
+        yield "restored", "the database was restored from a dump since: the table is known by name"
 
 
 def _unfinished(run: Unfinished) -> Iterator[tuple[str, str]]:

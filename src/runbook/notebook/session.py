@@ -215,6 +215,9 @@ def _table_facts(catalog: Catalog) -> html.Fragment:
     )
 
 
+RESTORED = ", another one than then: the database was restored from a dump since"
+
+
 def recorded_run(entry: LedgerEntry) -> html.Fragment:
     """Return a ledger entry for the reader."""
     return html.facts(
@@ -222,7 +225,7 @@ def recorded_run(entry: LedgerEntry) -> html.Fragment:
             "Run": entry.run_id,
             "Applied": f"{entry.applied_at} by {entry.applied_by}, mode {entry.mode}",
             "Table": f"{entry.table_schema}.{entry.table_before} → {entry.table_after} "
-            f"(OID {entry.table_oid})",
+            f"(OID {entry.table_oid}{RESTORED if entry.is_restored else ''})",
             "Rows then": entry.rows,
             "Plan": entry.plan_sha256,
         }
@@ -237,6 +240,8 @@ def unfinished_run(unfinished: Unfinished) -> html.Fragment:
             "Begun": f"{unfinished.started_at} by {unfinished.started_by}",
             "At work": unfinished.at_work or "no: it was stopped",
             "Phase": unfinished.phase,
+            "Table": f"{unfinished.table_schema}.{unfinished.table_before} (OID "
+            f"{unfinished.table_oid}{RESTORED if unfinished.is_restored else ''})",
             "Backfill": f"{unfinished.blocks_done:,} of {unfinished.blocks:,} blocks, "
             f"{unfinished.rows:,} rows updated and proved in {unfinished.batches:,} batches",
             "Plan": unfinished.plan_sha256,

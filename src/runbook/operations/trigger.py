@@ -14,16 +14,19 @@ from runbook.operations.base import NAME_BYTES, Scope
 from runbook.trust.settings import pinned
 from runbook.vocabulary import Lock, Phase, Statement
 
+OWN = "~runbook_"
+"""What the names of the run's triggers begin with."""
+
 
 def insert_trigger(column: str) -> str:
     """Return the name of the trigger for new rows: triggers fire in the order of their names (docs,
     37.1), and this one must see what the application's own have made of the row."""
-    return _cut(f"~runbook_insert_{column}")
+    return _cut(f"{OWN}insert_{column}")
 
 
 def update_trigger(column: str) -> str:
     """Return the name of the trigger for rows that are updated."""
-    return _cut(f"~runbook_update_{column}")
+    return _cut(f"{OWN}update_{column}")
 
 
 def _function_name(scope: Scope, column: str) -> str:

@@ -139,11 +139,6 @@ def test_a_foreign_key_and_a_replica_identity_that_use_the_index(empty_newest: D
             "public.enrichment_logs_user_id_fkey",
         ),
         (
-            'DROP INDEX "llama_logs_category_createdAt_idx"',
-            "gone",
-            "public.llama_logs_category_createdAt_idx",
-        ),
-        (
             "ALTER TABLE llama_logs DROP CONSTRAINT llama_logs_user_id_fkey",
             "gone",
             "public.llama_logs_user_id_fkey",
@@ -168,7 +163,6 @@ def test_what_is_not_as_the_run_left_it(
 
 
 def test_another_table_of_that_name(sample_newest: Database) -> None:
-    """As it is after a restored dump."""
     migrate(sample_newest)
     sample_newest.execute(
         "CREATE TABLE copy AS SELECT * FROM llama_logs",

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from runbook import sql
 from runbook.facts import Catalog, Kind, Table
 from runbook.operations.base import blocker, note, warning
+from runbook.operations.trigger import OWN
 from runbook.spec import Spec
 from runbook.trust.ledger import REMEDY
 from runbook.vocabulary import Finding
@@ -52,6 +54,8 @@ def table_findings(catalog: Catalog, table: Table) -> Iterator[Finding]:
     yield from _tree_findings(table, object_)
     yield from _state_findings(catalog, table, object_)
     yield from _published_findings(table, object_)
+    if catalog.unfinished is None:
+        yield from _left_behind(table, object_)
     for rule in table.rules:
         yield blocker(
             "rewrite-rule",
@@ -111,6 +115,30 @@ def _deferred_findings(catalog: Catalog, table: Table, object_: str) -> Iterator
             "Nothing is to be done: the plan has them come at once (SET CONSTRAINTS ALL "
             "IMMEDIATE).",
         )
+
+
+def _left_behind(table: Table, object_: str) -> Iterator[Finding]:
+    """Yield triggers of a run that the ledger knows nothing of."""
+    own = [one for one in table.before_triggers if one.name.startswith(OWN)]
+    if not own:
+        return
+    relation = sql.name(table.schema, table.name)
+    functions = {one.definition.rpartition("EXECUTE FUNCTION ")[2]: None for one in own}
+    removing = [
+        *(
+            sql.render("DROP TRIGGER {name} ON {table}", name=one.name, table=relation)
+            for one in own
+        ),
+        *(f"DROP FUNCTION {function}" for function in functions),
+    ]
+    yield blocker(
+        "run-left-behind",
+        object_,
+        f"{object_} has {', '.join(repr(one.name) for one in own)} of an online run that no ledger "
+        "here knows: its ledger was removed, or not restored with the table.",
+        "Restore the ledger, or name its schema with --ledger-schema, and resume or roll back; "
+        "else remove what the run left, and its column last: " + "; ".join(removing) + ".",
+    )
 
 
 def _published_findings(table: Table, object_: str) -> Iterator[Finding]:

@@ -128,8 +128,8 @@ def _another_table(
         "table-differs",
         name,
         f"The table that the run left as {name} (OID {oid}) {now}{there}.",
-        "A run is taken back only from the table that it changed. If this one was restored from a "
-        "dump, undo it by hand: plan.sql of the run's report has the statements.",
+        "A run is taken back only from the table that it changed. To undo it by hand, plan.sql of "
+        "the run's report ends with the statements.",
     )
 
 
