@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook.secrets import Known, Scrubber, holds_password, scrubber_for
+from runbook.secrets import (
+    Known,
+    Scrubber,
+    holds_password,
+    scrubber_for,
+    without_literals,
+)
 from runbook.secrets.scrubber import SHORTEST_PIECE
 from runbook.secrets.spellings import spellings
 
@@ -197,3 +203,33 @@ def test_a_tree_is_scrubbed_in_place_and_as_a_copy() -> None:
 )
 def test_a_password_in_a_url_is_noticed(url: str, expected: bool) -> None:
     assert holds_password(url) is expected
+
+
+@given(st.text("x\\'\"&quot;:/@.= password", max_size=300))
+def test_what_stands_after_a_password_of_any_spelling_is_found_in_any_text(text: str) -> None:
+    """The search begins at fewer places than there are characters, and misses none."""
+    scrubber = scrubber_for(["postgresql://u:Tr0ub4dor-99@h/d"], environment=NOTHING)
+    for spelt in ("http://u:other-1@h", "password=other-1 ", "\\'password\\': \\'other-1\\'"):
+        assert "other-1" not in scrubber.text(f"{text} {spelt}")
+    assert "Tr0ub4dor-99" not in scrubber.text(f"{text}Tr0ub4dor-99{text}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("ALTER ROLE mig PASSWORD 'Tr0ub4dor99'", "ALTER ROLE mig PASSWORD '…'"),
+        ("ALTER ROLE mig PASSWORD E'a\\'b' -- 'c'", "ALTER ROLE mig PASSWORD E '…'"),
+        ("ALTER ROLE mig PASSWORD $a$Tr0ub4dor99$a$", "ALTER ROLE mig PASSWORD '…'"),
+        ("SELECT *\n FROM t1 WHERE pin = 4711", "SELECT * FROM t1 WHERE pin = ?"),
+        ("UPDATE t SET a = $1", "UPDATE t SET a = $1"),
+        ("", ""),
+    ],
+)
+def test_of_other_peoples_statements_no_literal_is_shown(statement: str, shown: str) -> None:
+    assert without_literals(statement) == shown
+
+
+@given(st.text(max_size=40).map(lambda text: text.replace("'", "''")), st.integers(0, 200))
+def test_no_part_of_a_literal_is_shown_wherever_the_server_cuts(literal: str, cut: int) -> None:
+    statement = f"ALTER ROLE mig PASSWORD '{literal}', x '{literal}'"
+    assert without_literals(statement[:cut]).removesuffix(" '…'") in statement[:24]

@@ -22,6 +22,7 @@ from runbook.facts import (
     Surroundings,
     Table,
 )
+from runbook.secrets import without_literals
 
 SHOWN_CHARACTERS = 300
 """How much of a definition or statement is kept."""
@@ -137,7 +138,9 @@ def _statements(connection: Connection, of: dict[str, Any]) -> Iterator[Related]
     except psycopg.Error:
         return  # in no shared_preload_libraries (55000), or not readable
     for row in called:
-        yield Related(kind=Kind.STATEMENT, name=row["name"], detail=_short(row["detail"]))
+        # What is no query is kept with its literals (docs, F.32.1, pg_stat_statements).
+        shown = without_literals(row["detail"])
+        yield Related(kind=Kind.STATEMENT, name=row["name"], detail=_short(shown))
 
 
 def _short(text: str) -> str:

@@ -1,6 +1,6 @@
 """Who holds the locks that a run waits for, and which run is at work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import psycopg
@@ -8,6 +8,7 @@ from psycopg.rows import class_row
 
 from runbook.catalog.ledger import lock_key
 from runbook.catalog.queries import LOCK_HOLDER
+from runbook.secrets import without_literals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Blocker:
     age_s: float | None
     """How long its transaction has lasted."""
     query: str | None
-    """Its latest statement, or the first part of it."""
+    """The beginning of its latest statement, without a literal."""
 
     def __str__(self) -> str:
         if self.pid is None:
@@ -100,8 +101,15 @@ def _blockers(
 ) -> tuple[Blocker, ...]:
     with connection.cursor(row_factory=class_row(Blocker)) as cursor:
         cursor.execute(_SESSIONS, {"pids": pids, "oid": table_oid})
-        return tuple(cursor.fetchall())
+        return tuple(replace(one, query=_shown(one.query)) for one in cursor.fetchall())
 
+
+def _shown(query: str | None) -> str | None:
+    return None if query is None else without_literals(query)[:_SHOWN_CHARACTERS]
+
+
+_SHOWN_CHARACTERS = 120
+"""How much is shown of somebody else's statement."""
 
 _MOST = 5
 """How many are named."""
@@ -140,7 +148,7 @@ _SESSIONS: LiteralString = f"""\
 {_TREE}
 SELECT nullif(p.pid, 0) AS pid, a.usename::text AS user, a.application_name AS application,
        a.state, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS age_s,
-       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 120) AS query,
+       a.query,
        (SELECT string_agg(DISTINCT mode, ', ') FROM lock WHERE pid = a.pid) AS mode
 FROM unnest(%(pids)s::int[]) AS p (pid) LEFT JOIN pg_stat_activity a USING (pid)
 WHERE a.pid IS NOT NULL OR coalesce(p.pid, 0) = 0

@@ -7,5 +7,14 @@ is the second one, for the ways in which a password comes back: tracebacks, erro
 
 from runbook.secrets.find import Known, find, holds_password
 from runbook.secrets.scrubber import MASK, Scrubber, scrubber_for
+from runbook.secrets.statement import without_literals
 
-__all__ = ["MASK", "Known", "Scrubber", "find", "holds_password", "scrubber_for"]
+__all__ = [
+    "MASK",
+    "Known",
+    "Scrubber",
+    "find",
+    "holds_password",
+    "scrubber_for",
+    "without_literals",
+]

@@ -24,7 +24,7 @@ SECRET_KEYWORDS = (
 SIGNING_KEY = "RUNBOOK_SIGNING_KEY"
 """The variable that holds the path of a signing key, or `env:NAME` of a variable with its text."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+_URL = re.compile(r"(?<![A-Za-z0-9+.-])[0-9+.-]*([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+)")
 _LITERAL = re.compile(r"""(?s)'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*\"""")
 _SETTING = re.compile(
     rf"(?i)\b(?:{'|'.join(SECRET_KEYWORDS)})\s*=\s*('(?:\\.|[^'\\])*'|[^\s&'\"]+)"

@@ -191,6 +191,14 @@ PREPARED: Mapping[str, Prepared] = {
         made=("CREATE RULE quiet AS ON DELETE TO tickets DO INSTEAD NOTHING",),
         finds=("B rewrite-rule",),
     ),
+    "triggers of a run that no ledger knows": Prepared(
+        made=(
+            "CREATE FUNCTION label() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            'CREATE TRIGGER "~runbook_insert_kind" BEFORE INSERT ON tickets'
+            " FOR EACH ROW EXECUTE FUNCTION label()",
+        ),
+        finds=("B run-left-behind",),
+    ),
     "an index that is invalid": Prepared(
         made=(
             "CREATE INDEX half ON tickets (price)",
