@@ -16,7 +16,7 @@ from runbook.archive.keys import make_key
 from runbook.archive.store import open_store
 from runbook.catalog import read_catalog
 from runbook.catalog.ledger import read_recorded
-from runbook.errors import BlockedError, RefusedError, RolledBack, RunbookError, Stopped
+from runbook.errors import BlockedError, RefusedError, RunbookError, Stopped
 from runbook.facts import Partition
 from runbook.plan import Plan, believed_plan, build_plan, resumed_plan
 from runbook.plan.applied import altered as altered_row
@@ -396,8 +396,7 @@ def test_a_plan_that_is_made_well_of_forged_facts_reaches_no_other_table(place: 
     assert believed(place, "online_run") == ""
     with pytest.raises(RunbookError, match="kind was"):
         migrate_online(place.database, PARSED)
-    with pytest.raises(RolledBack, match="does not exist"):
-        take_back(place.database, PARSED)
+    take_back(place.database, PARSED)  # of what is there: the table's own column, and no more
     columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'public.victim'::regclass"
     assert place.database.value(f"{columns} AND attname = 'kind'") == 0
     assert place.database.value("SELECT to_regclass('public.victim_kind_id_idx')") is not None

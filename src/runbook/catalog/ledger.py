@@ -121,7 +121,7 @@ l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
        coalesce(c.oid <> l.table_oid, false) AS is_restored,
        l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
-       l.rows, l.categories, l.fingerprint, l.hashes, l.plan - 'home' AS plan"""
+       l.rows, l.categories, l.fingerprint, l.hashes, l.plan"""
 
 _APPLIED: LiteralString = """\
 SELECT {entry}
@@ -148,7 +148,7 @@ ORDER BY r.run_id IS NULL AND c.oid IS NOT NULL DESC, l.applied_at DESC LIMIT 1"
 _UNFINISHED = """\
 SELECT r.run_id::text, r.migration, r.table_schema, r.table_before,
        c.oid::bigint AS table_oid, c.oid <> r.table_oid AS is_restored,
-       r.spec_sha256, r.plan_sha256, r.plan - 'home' AS plan, r.phase, r.whole, r.started_by,
+       r.spec_sha256, r.plan_sha256, r.plan, r.phase, r.whole, r.started_by,
        to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS started_at,
        s.*
 FROM {runs} r

@@ -71,7 +71,9 @@ class Plan:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
-        """Return the plan that was recorded as plain data (`asdict`)."""
+        """Return the plan that was recorded as plain data (`asdict`); what the ledger keeps beside
+        it is left out."""
+        content = {one.name: content[one.name] for one in fields(cls) if one.name in content}
         statements = tuple(Statement.of(one) for one in content["statements"])
         lists = {
             name: {key: tuple(items) for key, items in content[name].items()}

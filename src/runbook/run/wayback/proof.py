@@ -116,6 +116,11 @@ def _verdict(
             f"the rows are not as they were before the rollback ({after.rows:,} of them), and "
             "nobody else was seen to write"
         )
+    return _since(entry, recorded, after, unproved=unproved)
+
+
+def _since(entry: LedgerEntry, recorded: str | None, after: Tally, *, unproved: str) -> str:
+    """Return what is known of the rows since the migration, where the rollback altered none."""
     if recorded is None:
         return (
             "the rollback altered no row; the run, which was online, took no fingerprint of the "
