@@ -13,7 +13,7 @@ import psycopg
 
 from runbook import sql
 from runbook.errors import BlockedError
-from runbook.trust.roles import is_trusted
+from runbook.trust.roles import LEDGER_TABLES, is_trusted
 
 TABLES = {
     "ledger": ["run_id", "plan_sha256", "plan"],
@@ -87,7 +87,7 @@ def problems_query(ledger_schema: str) -> str:
     return sql.render(
         _QUERY,
         schema=sql.value(ledger_schema),
-        names=sql.values(TABLES),
+        names=sql.values(LEDGER_TABLES),
         columns=sql.values(
             f"{table}.{column}" for table, columns in TABLES.items() for column in columns
         ),
