@@ -36,6 +36,8 @@ class Dump:
     server: Server
     ledger_schema: str
     keeps_owners: bool
+    snapshot: str
+    """An exported snapshot that is dumped; '' for what is there now."""
 
     def restore(self, section: Section) -> list[str]:
         """Copy a section; return what could not be made there, in the server's words.
@@ -49,6 +51,8 @@ class Dump:
             *(f"--section={section}", f"--exclude-schema={_pattern(self.ledger_schema)}"),
             *(f"--lock-wait-timeout={LOCK_WAIT_MS}", _dbname(self.source)),
         ]
+        if self.snapshot:
+            dumping.insert(-1, f"--snapshot={self.snapshot}")
         restoring = [str(folder / "pg_restore"), "--no-password", _dbname(self.target)]
         if not self.keeps_owners:
             restoring += ["--no-owner", "--no-privileges"]

@@ -1,7 +1,7 @@
 """A copy in a scratch database of the same server: the whole schema by pg_dump, and the rows."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ Connection = psycopg.Connection[Any]
 @contextmanager
 def copied(wanted: Scratch) -> Iterator[Copy]:
     """Yield a copy in a database of its own, and drop that afterwards."""
-    with unlimited(wanted.connect) as holder:
-        _require_no_code(holder, wanted)
+    with unlimited(wanted.connect) as holder, ExitStack() as looking:
+        snapshot = looking.enter_context(_without_code(wanted))
         # Claims are seen within one database alone, so each looks after its own copies.
         own = f"{_oid(holder)}_"
         name = scratch_name(own)
@@ -45,19 +45,37 @@ def copied(wanted: Scratch) -> Iterator[Copy]:
         _create(holder, name)
         try:
             where = f"database {name} of the same server"
-            yield fill(wanted, Filled(conninfo=conninfo, where=where, keeps_owners=True))
+            copy = fill(
+                wanted,
+                Filled(conninfo=conninfo, where=where, keeps_owners=True),
+                snapshot=snapshot,
+            )
+            looking.close()
+            yield copy
         finally:
             _drop(holder, name)
 
 
+@contextmanager
+def _without_code(wanted: Scratch) -> Iterator[str]:
+    """Yield the snapshot in which nothing was found that would run somebody's code where the
+    database is made anew. What is dumped of that snapshot is what was looked at."""
+    with unlimited(wanted.connect) as connection, connection.transaction():
+        connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        if not wanted.trust_owner_code:
+            _require_no_code(connection, wanted)
+        row = connection.execute(b"SELECT pg_export_snapshot()").fetchone()
+        assert row is not None
+        yield str(row[0])
+
+
 def _require_no_code(connection: Connection, wanted: Scratch) -> None:
     """Raise `BlockedError` where to make the database anew would run somebody's code: a foreign
-    role's function in an aggregate's first value, say, or in a partition's CHECK."""
-    if wanted.trust_owner_code:
-        return
+    role's function in an aggregate's first value, say, or in a partition's CHECK, or a domain's
+    constraint for a value that stands in the text of a view."""
     schema = wanted.catalog.ledger_schema
     names = connection.execute(_TABLES.encode()).fetchall()
-    code = read_owner_code(connection, names, ledger_schema=schema)
+    code = read_owner_code(connection, names, ledger_schema=schema, every_type=True)
     found = [str(one) for one in code if one.kind not in {"view", "rule", "trigger", "policy"}]
     query = sql.render(_FUNCTIONS, trusted=is_trusted("role", schema))
     found += [
@@ -99,8 +117,9 @@ class Filled:
         return open_session(self.conninfo, application="runbook rehearse")
 
 
-def fill(wanted: Scratch, into: Filled) -> Copy:
-    """Copy schema and rows into an empty database.
+def fill(wanted: Scratch, into: Filled, *, snapshot: str = "") -> Copy:
+    """Copy schema and rows into an empty database; the schema as an exported snapshot has it, where
+    one is given.
 
     Where triggers and foreign keys can be held back while the rows come in, everything is made
     first; else those come after the rows, and a foreign key to rows that are not there is left out.
@@ -111,6 +130,7 @@ def fill(wanted: Scratch, into: Filled) -> Copy:
         server=wanted.catalog.server,
         ledger_schema=wanted.catalog.ledger_schema,
         keeps_owners=into.keeps_owners,
+        snapshot=snapshot,
     )
     with unlimited(into.connect) as connection:
         wanted.tell("copying the schema")
