@@ -12,6 +12,7 @@ from runbook.database import connect, in_database, resolve
 from runbook.errors import RefusedError, UsageError
 from runbook.fleet.file import FleetFile, Source
 from runbook.spec import load_spec
+from runbook.trust.given_query import require_trusted_query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ def find_targets(fleet: FleetFile) -> tuple[Target, ...]:
     """Return the targets in the file's order; what a query finds, in the order of its names.
 
     Raises `UsageError` where there are none, or two have the same name, and `RefusedError` where a
-    server does not answer a query.
+    server does not answer a query, or answering it would run somebody's code.
     """
     found = [target for source in fleet.targets for target in _of(source, fleet)]
     if not found:
@@ -49,7 +50,7 @@ def _of(source: Source, fleet: FleetFile) -> Iterator[Target]:
     """Yield the targets of one entry of the file."""
     before = f"{source.name}/" if source.name else ""
     if source.databases:
-        for name in _asked(source.url, source.databases.encode()):
+        for name in _asked(source.url, source.databases, ledger_schema=fleet.ledger_schema):
             url = in_database(source.url, name)
             yield Target(name=before + name, database_url=url, spec=fleet.spec)
     elif source.schemas:
@@ -69,17 +70,26 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname LIKE %s AND c.relname = ANY (%s) AND c.relkind IN ('r', 'p')
 """
-).encode()
+)
 
 
-def _asked(url: str, query: bytes, wanted: list[Any] | None = None) -> list[str]:
-    """Return the first column of what a query answers, in order of its text; it may only read."""
+def _asked(
+    url: str, query: str, wanted: list[Any] | None = None, *, ledger_schema: str | None = None
+) -> list[str]:
+    """Return the first column of what a query answers, in order of its text; it may only read.
+
+    One of the file's own comes with the ledger's schema. Raises `BlockedError` where it would run
+    code of a less privileged role.
+    """
     target = resolve(url)
     with connect(target, application="runbook fleet") as connection:
-        connection.read_only = True
         try:
             with connection.transaction():
-                rows = connection.execute(query, wanted).fetchall()
+                if ledger_schema is not None:
+                    require_trusted_query(connection, query, ledger_schema=ledger_schema)
+                else:
+                    connection.execute(b"SET TRANSACTION READ ONLY")
+                rows = connection.execute(query.encode(), wanted).fetchall()
         except psycopg.Error as error:
             raise RefusedError(
                 f"The query of the fleet's targets failed on {target.display} with error "
