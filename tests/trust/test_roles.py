@@ -188,6 +188,7 @@ def test_who_lacks_something_of_the_members_is_not_trusted(what: str, member: Me
 LESS: dict[str, tuple[str, ...]] = {
     "what the owner gave it": ("GRANT SELECT ON app.tickets TO {m} WITH GRANT OPTION",),
     "what everybody has": ("GRANT SELECT (secret) ON vault.t TO {m}, PUBLIC",),
+    "a policy on the owner's table": ("CREATE POLICY q ON app.tickets TO {m} USING (true)",),
     "a policy that only hides": ("CREATE POLICY q ON vault.t AS RESTRICTIVE TO {m} USING (false)",),
     "settings that only tell": (
         "ALTER ROLE {m} SET log_statement = 'all'",

@@ -67,7 +67,9 @@ _THINGS = """
                       WHEN 'o' THEN d.classid <> 'pg_default_acl'::regclass AND NOT ({left_by_run})
                       WHEN 'a' THEN EXISTS ({rights})
                       WHEN 'r' THEN NOT EXISTS (
-                          SELECT FROM pg_policy p, unnest(p.polroles) AS one (oid)
+                          -- The owner of a table sees all of it.
+                          SELECT FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid,
+                              unnest(p.polroles || c.relowner) AS one (oid)
                           WHERE p.oid = d.objid AND (
                               NOT p.polpermissive
                               OR pg_has_role({role}.oid, one.oid, 'USAGE')
