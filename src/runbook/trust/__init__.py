@@ -7,6 +7,7 @@
   while rows are read or written.
 - `ledger`: that the ledger belongs to somebody who is trusted, and carries nothing foreign. What
   its plans say is data: `runbook.plan.remade`.
+- `given_query`: what a query reads that somebody wrote into a file.
 - `preflight`: both at once, for what changes something.
 
 docs/security.md says it for people, with what was tried; tests/trust holds each of it.
