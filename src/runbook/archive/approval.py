@@ -6,34 +6,49 @@ It is sealed, chained and signed as every bundle is, so that nothing else has to
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from runbook.archive.bundle import Bundle, write_bundle
-from runbook.archive.chain import ordered
 from runbook.archive.keys import SigningKey
-from runbook.archive.manifest import Manifest
-from runbook.archive.store import Store
-from runbook.archive.verification import verify_bundle
+from runbook.archive.store import ArchiveError, Store
+from runbook.archive.verified import Unsound, Verified, newest_first, verified
 from runbook.errors import Outcome, RefusedError
 from runbook.facts import LedgerEntry, Server
 from runbook.record import Approval, Database, PlanRecord, Record, now
+from runbook.report.found import mapping, mappings
 
 STEP = "approve"
 FILE = "approval.json"
 PLAN = "plan.json"
 
 
-def approve(store: Store, review: str, *, by: str, note: str, key: SigningKey | None) -> Bundle:
+@dataclass(frozen=True, kw_only=True)
+class ArchivedApproval(Bundle):
+    """An approval that was archived."""
+
+    plan: PlanRecord
+    """The plan, as it was approved."""
+
+
+def approve(
+    store: Store, review: str, *, by: str, note: str, key: SigningKey | None
+) -> ArchivedApproval:
     """Archive the approval of a review's plan; return its bundle.
 
     Raises `RefusedError` if the bundle is no review that succeeded, or is not as it was sealed;
     `ArchiveError` if the archive cannot be read or written.
     """
-    _verify(store, review)
-    manifest = store.bundles()[review]
-    content = manifest.content
+    found = verified(store, review)
+    if isinstance(found, Unsound):
+        raise RefusedError(
+            f"Bundle {review} is not as it was sealed: {found.faults[0].object}: "
+            f"{found.faults[0].message}",
+            "Nothing was approved. Find out what was done to it, and review again.",
+        )
+    content = found.content
     plan = content.get("plan")
     if content.get("step") != "review" or content.get("outcome") != Outcome.SUCCEEDED or not plan:
         raise RefusedError(
@@ -46,22 +61,13 @@ def approve(store: Store, review: str, *, by: str, note: str, key: SigningKey | 
         at=now(),
         note=note,
         review=review,
-        review_sha256=manifest.sha256,
+        review_sha256=found.manifest.sha256,
         signed_by=key.public if key else None,
     )
-    record = _record(content, PlanRecord(**{**plan, "approval": approval}))
+    approved = PlanRecord(**{**plan, "approval": approval})
+    record = _record(content, approved)
     files = {FILE: _bytes({"schema": "runbook.approval/1", **_approved(record)})}
-    return write_bundle(store, record, files, key)
-
-
-def _verify(store: Store, bundle: str) -> None:
-    """Raise `RefusedError` unless a bundle is as it was sealed."""
-    faults = verify_bundle(store, bundle).faults
-    if faults:
-        raise RefusedError(
-            f"Bundle {bundle} is not as it was sealed: {faults[0].object}: {faults[0].message}",
-            "Nothing was approved. Find out what was done to it, and review again.",
-        )
+    return ArchivedApproval(**vars(write_bundle(store, record, files, key)), plan=approved)
 
 
 def _record(review: Mapping[str, Any], plan: PlanRecord) -> Record:
@@ -87,50 +93,83 @@ def _approved(record: Record) -> dict[str, Any]:
     return {name: content[name] for name in kept}
 
 
-def approvals(store: Store) -> Iterator[tuple[str, Approval]]:
-    """Yield every approval in an archive, with the hash of its plan, the newest first; whether it
-    is as it was sealed is not looked at."""
-    found = store.bundles(lambda name: f"-{STEP}-" in name)  # as `bundle_stem` names them
-    for name in reversed(ordered(found)):
-        if found[name].content.get("step") == STEP:
-            plan = _plan(found[name])
-            if plan and plan.approval:
-                signer = found[name].signer
-                yield (
-                    plan.sha256,
-                    plan.approval.model_copy(update={"bundle": name, "signed_by": signer}),
-                )
+@dataclass(frozen=True, kw_only=True)
+class Approved:
+    """An approval that counts: it is as it was sealed, signed by a trusted key where such were
+    given, and its review is there as it was."""
+
+    plan: str
+    """The hash of the plan."""
+    approval: Approval
 
 
-def _plan(manifest: Manifest) -> PlanRecord | None:
+@dataclass(frozen=True, kw_only=True)
+class Uncounted:
+    """An approval that does not count. What it says is nobody's word, and is not kept."""
+
+    why: str
+    """In a few words, without a full stop."""
+
+
+def approvals(
+    store: Store, trusted: Collection[str] = (), *, plan: str = "", migration: str = ""
+) -> Iterator[Approved | Uncounted]:
+    """Yield every approval in an archive, or those of a plan or a migration, the newest first."""
+
+    def is_wanted(content: Mapping[str, Any]) -> bool:
+        found = _plan(content)
+        return (
+            content.get("step") == STEP
+            and found is not None
+            and found.approval is not None
+            and plan in ("", found.sha256)
+            and migration in ("", content.get("migration"))
+        )
+
+    names = f"-{STEP}-"  # as `bundle_stem` makes them
+    for bundle in newest_first(store, is_wanted, trusted=trusted, only=lambda name: names in name):
+        yield _counted(store, bundle)
+
+
+def _counted(store: Store, bundle: Verified | Unsound) -> Approved | Uncounted:
+    """Return the approval in a bundle, or why it does not count."""
+    if isinstance(bundle, Unsound):
+        reason = bundle.faults[0].message.rstrip(".")
+        return Uncounted(why=f"{bundle.name} does not count: {reason}")
+    plan = _plan(bundle.content)
+    assert plan is not None and plan.approval is not None  # it would not have been wanted
+    signer = bundle.manifest.signer
+    approval = plan.approval.model_copy(update={"bundle": bundle.name, "signed_by": signer})
+    if _review_sha256(store, approval.review) != approval.review_sha256:
+        why = f"{bundle.name} does not count: its review {approval.review} is not as it was"
+        return Uncounted(why=why)
+    return Approved(plan=plan.sha256, approval=approval)
+
+
+def _review_sha256(store: Store, review: str) -> str:
+    """Return the hash of a review's manifest; '' where it is not there as it was sealed."""
+    for bundle in newest_first(store, lambda content: True, only=lambda name: name == review):
+        if isinstance(bundle, Verified):
+            return bundle.manifest.sha256
+    return ""
+
+
+def _plan(content: Mapping[str, Any]) -> PlanRecord | None:
     """Return the plan that a manifest speaks of; None where it was altered to hold none."""
     try:
-        return PlanRecord.model_validate(manifest.content.get("plan"))
+        return PlanRecord.model_validate(content.get("plan"))
     except ValidationError:
         return None
-
-
-def why_not(store: Store, approval: Approval, trusted: Collection[str]) -> str:
-    """Return why an approval does not count, in a few words; '' where it does: it is as it was
-    sealed, signed by a trusted key where there are such, and its review is there as it was."""
-    faults = verify_bundle(store, approval.bundle, trusted=trusted).faults
-    if faults:
-        return f"{approval.bundle} does not count: {faults[0].message}"
-    review = store.bundles(lambda name: name == approval.review).get(approval.review)
-    if review is None or review.sha256 != approval.review_sha256:
-        return f"{approval.bundle} does not count: its review {approval.review} is not as it was"
-    return ""
 
 
 def reviewed_plan(store: Store, sha256: str) -> Mapping[str, Any] | None:
     """Return the plan of that hash as data, from a review in the archive that has it; None where
     none has, or it is not as it was sealed."""
-    found = store.bundles()
-    for name in reversed(ordered(found)):
-        if _is_of_plan(found[name], sha256) and not verify_bundle(store, name).faults:
+    for bundle in newest_first(store, lambda content: _is_of_plan(content, sha256)):
+        if isinstance(bundle, Verified):
             try:
-                content: Mapping[str, Any] = json.loads(store.read(name, PLAN))
-            except (ValueError, RecursionError):
+                content: Mapping[str, Any] = json.loads(bundle.file(PLAN))
+            except (ArchiveError, ValueError, RecursionError):
                 continue
             return content
     return None
@@ -142,20 +181,14 @@ def vouching_bundle(
     """Return a bundle whose manifest says that a plan of that hash was reviewed, approved or run
     for a migration of this database; '' where none does that is as it was sealed, and signed by a
     trusted key where there are such."""
-    found = store.bundles()
-    for name in reversed(ordered(found)):
-        content = found[name].content
-        plan, database = content.get("plan"), content.get("database")
-        if not (isinstance(plan, dict) and isinstance(database, dict)):
-            continue
+
+    def vouches(content: Mapping[str, Any]) -> bool:
+        plan, database = mapping(content.get("plan")), mapping(content.get("database"))
         same = (plan.get("sha256"), content.get("migration")) == (sha256, migration)
-        if (
-            same
-            and _is_database(database, server)
-            and not verify_bundle(store, name, trusted=trusted).faults
-        ):
-            return name
-    return ""
+        return same and _is_database(database, server)
+
+    found = newest_first(store, vouches, trusted=trusted)
+    return next((bundle.name for bundle in found if isinstance(bundle, Verified)), "")
 
 
 def vouching_run(store: Store, entry: LedgerEntry, server: Server, trusted: Collection[str]) -> str:
@@ -199,11 +232,10 @@ def _is_database(noted: Mapping[str, Any], server: Server) -> bool:
     return None in known or known[0] == known[1]
 
 
-def _is_of_plan(manifest: Manifest, sha256: str) -> bool:
+def _is_of_plan(content: Mapping[str, Any], sha256: str) -> bool:
     """Return whether a bundle holds the data of a plan."""
-    plan = manifest.content.get("plan") or {}
-    files = {one["name"] for one in manifest.content.get("files", [])}
-    return plan.get("sha256") == sha256 and PLAN in files
+    files = {one.get("name") for one in mappings(content.get("files"))}
+    return mapping(content.get("plan")).get("sha256") == sha256 and PLAN in files
 
 
 def _bytes(content: Mapping[str, Any]) -> bytes:

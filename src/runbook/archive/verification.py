@@ -76,7 +76,7 @@ def verify_archive(
     faults = [
         fault
         for name, data in contents.manifests.items()
-        for fault in _bundle_faults(store, name, data, trusted)
+        for fault in bundle_faults(store, name, data, trusted)
     ]
     faults += [_fault(name, Kind.ADDED, name, _LINK) for name in contents.links]
     faults += _chain_faults(found)
@@ -100,23 +100,29 @@ def verify_archive(
 
 def verify_bundle(store: Store, name: str, *, trusted: Collection[str] = ()) -> Verdict:
     """Verify one bundle by itself. Raises `ArchiveError` if it cannot be read."""
-    try:
-        contents = Contents(manifests={name: store.read(name, NAME)})
-    except ArchiveError:
-        contents = store.contents()  # which tells a manifest that is gone from one yet to come
-    data = contents.manifests.get(name)
+    data, is_pending = sealed_manifest(store, name)
     manifest = read_manifest(data) if data is not None else None
     return Verdict(
         bundles=(name,),
         signers={name: manifest.signer if manifest else None},
         first=None,
         head=manifest.sha256 if manifest else None,
-        faults=tuple(_bundle_faults(store, name, data, trusted)),
-        pending=(name,) if name in contents.pending else (),
+        faults=tuple(bundle_faults(store, name, data, trusted)),
+        pending=(name,) if is_pending else (),
     )
 
 
-def _bundle_faults(
+def sealed_manifest(store: Store, name: str) -> tuple[bytes | None, bool]:
+    """Return a bundle's manifest, None where there is none, and whether so far it stands in the
+    chain's last claim alone. Raises `ArchiveError` if neither can be read."""
+    try:
+        return store.read(name, NAME), False
+    except ArchiveError:
+        contents = store.contents()  # which tells a manifest that is gone from one yet to come
+        return contents.manifests.get(name), name in contents.pending
+
+
+def bundle_faults(
     store: Store, name: str, data: bytes | None, trusted: Collection[str]
 ) -> Iterator[Fault]:
     """Yield what is wrong with one bundle's files, seal and signature; `data` is its manifest."""
@@ -151,17 +157,17 @@ def _signature_faults(name: str, manifest: Manifest, trusted: Collection[str]) -
 
 def _file_faults(store: Store, name: str, manifest: Manifest) -> Iterator[Fault]:
     """Yield the files that are not what the manifest lists."""
-    files, listed = store.files(name), _listed(manifest)
+    files, sealed = store.files(name), listed(manifest)
     entries = manifest.content.get("files")
-    if not isinstance(entries, list) or len(entries) != len(listed):
+    if not isinstance(entries, list) or len(entries) != len(sealed):
         message = "Its list of files is no list, or names a file twice."
         yield _fault(name, Kind.ALTERED, NAME, message)
-    for file in sorted(set(listed) - set(files)):
+    for file in sorted(set(sealed) - set(files)):
         yield _fault(name, Kind.REMOVED, file, "The manifest lists it, and it is not there.")
-    for file in sorted(set(files) - set(listed)):
+    for file in sorted(set(files) - set(sealed)):
         yield _fault(name, Kind.ADDED, file, "It is there, and the manifest does not list it.")
-    for file in sorted(set(files) & set(listed)):
-        size, digest = listed[file]
+    for file in sorted(set(files) & set(sealed)):
+        size, digest = sealed[file]
         if files[file] < 0:
             message = "It is no regular file: what it leads to was never sealed."
         elif files[file] != size:
@@ -173,7 +179,7 @@ def _file_faults(store: Store, name: str, manifest: Manifest) -> Iterator[Fault]
         yield _fault(name, Kind.ALTERED, file, message)
 
 
-def _listed(manifest: Manifest) -> dict[str, tuple[object, object]]:
+def listed(manifest: Manifest) -> dict[str, tuple[object, object]]:
     """Return the size and hash of every file that a manifest lists, whatever was done to it."""
     files = manifest.content.get("files")
     entries = [one for one in files if isinstance(one, dict)] if isinstance(files, list) else []

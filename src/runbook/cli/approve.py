@@ -34,11 +34,11 @@ def approve(reports: str, as_json: bool, by: str, note: str, bundle: str) -> Non
     store, name = find_bundle(reports, bundle)
     with reading(store):
         made = archive_approval(store, name, by=by.strip(), note=note.strip(), key=key)
-        plan = store.bundles()[made.name].content["plan"]
     if as_json:
+        plan = made.plan.model_dump(mode="json")
         say_json({"outcome": "succeeded", "bundle": made.location, "plan": plan})
     else:
-        say(f"Plan {plan['sha256']} is approved by {by.strip()}.")
+        say(f"Plan {made.plan.sha256} is approved by {by.strip()}.")
         say(f"Archived as {made.location}")
     if key is None:
         say(_UNSIGNED, err=True)

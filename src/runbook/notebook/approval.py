@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from runbook.archive.approval import approvals, reviewed_plan, why_not
+from runbook.archive.approval import Approved, approvals, reviewed_plan
 from runbook.archive.store import ArchiveError, open_store
 from runbook.errors import NotApproved, PlanDiffers
 from runbook.notebook.recorded import trusted_keys
@@ -19,34 +19,24 @@ def approval_of(plan: str, parameters: MigrateParameters) -> Approval | None:
     """
     trusted, refused = trusted_keys(parameters.approver_keys), ""
     try:
-        store = open_store(parameters.reports)
-        for sha256, approval in approvals(store):
-            if sha256 == plan:
-                reason = why_not(store, approval, trusted)
-                if not reason:
-                    return approval
-                refused = refused or reason.rstrip(".")
+        for found in approvals(open_store(parameters.reports), trusted, plan=plan):
+            if isinstance(found, Approved):
+                return found.approval
+            refused = refused or found.why
     except ArchiveError as error:
         refused = f"the archive cannot be read ({error.reason})"
     if parameters.require_approval:
-        found = refused or "there is no approval of it"
-        raise NotApproved(plan=plan, reports=parameters.reports, found=found)
+        why = refused or "there is no approval of it"
+        raise NotApproved(plan=plan, reports=parameters.reports, found=why)
     return None
 
 
 def newest_approved(parameters: MigrateParameters, migration: str) -> str | None:
-    """Return the plan that was approved last for a migration, by the archive."""
+    """Return the plan that was approved last for a migration, by an approval that counts."""
+    trusted = trusted_keys(parameters.approver_keys)
     try:
-        store = open_store(parameters.reports)
-        found = store.bundles()
-        return next(
-            (
-                sha256
-                for sha256, approval in approvals(store)
-                if found[approval.bundle].content.get("migration") == migration
-            ),
-            None,
-        )
+        found = approvals(open_store(parameters.reports), trusted, migration=migration)
+        return next((one.plan for one in found if isinstance(one, Approved)), None)
     except ArchiveError:
         return None
 
