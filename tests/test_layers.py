@@ -21,6 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
         "facts",
         "findings",
         "numbers",
+        "placed",
         "secrets",
         "sql",
         "visible",

@@ -5,15 +5,13 @@ into place: a folder without a dot in front is therefore always a whole bundle.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from runbook.archive.store import (
     manifests,
 )
 from runbook.bounded import MANIFEST_BYTES
+from runbook.placed import locked, new_folder, replace_file
 
 _LOCK = ".lock"
 _NOTE = ".head"
@@ -56,21 +55,15 @@ class FolderStore:
     def publish(self, stem: str, files: Mapping[str, bytes], seal: Seal) -> str:
         with _archive_errors():
             self.path.mkdir(parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.path))
-            try:
+            with new_folder(self.path, ".partial-") as staging:
                 for name, data in files.items():
-                    _write(staging / name, data)
+                    staging.write(name, data)
                 with self._one_writer():
-                    bundle = free_name(stem, lambda name: (self.path / name).exists())
+                    bundle = free_name(stem, lambda name: os.path.lexists(self.path / name))
                     manifest = seal(Position(bundle=bundle, previous=self._head()))
-                    _write(staging / NAME, manifest)
-                    staging.chmod(0o755)
-                    _sync(staging)
-                    staging.rename(self.path / bundle)
+                    staging.write(NAME, manifest)
+                    staging.publish(bundle)
                     self._note(bundle, manifest)
-            except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)
-                raise
             # It is in its place and whole, so what fails from here on is no failure to archive.
             with suppress(OSError):
                 _sync(self.path)
@@ -106,7 +99,8 @@ class FolderStore:
         """
         names = sorted(self.folders())
         try:
-            noted = json.loads((self.path / _NOTE).read_bytes())
+            with _opened(self.path / _NOTE) as note:
+                noted = json.loads(note.read(MANIFEST_BYTES) if note else b"")
             bundle, sha256 = str(noted["bundle"]), str(noted["sha256"])
             if noted["folders"] == _digest(names) and bundle in names:
                 found = _read(self.path / bundle / NAME)
@@ -124,7 +118,7 @@ class FolderStore:
                 "sha256": hashlib.sha256(manifest).hexdigest(),
                 "folders": _digest(sorted(self.folders())),
             }
-            self._replace(_NOTE, json.dumps(note).encode())
+            replace_file(self.path / _NOTE, json.dumps(note).encode())
 
     def folders(self) -> Iterable[str]:
         with _archive_errors():
@@ -156,36 +150,10 @@ class FolderStore:
 
     def put_index(self, make: Callable[[], bytes]) -> None:
         with _archive_errors(), self._one_writer():
-            self._replace(INDEX, make())
+            replace_file(self.path / INDEX, make())
 
-    def _replace(self, name: str, data: bytes) -> None:
-        """Put a file into the archive's place, or another one into its own. It is written under a
-        name that was not there: whoever else may write into the folder could have laid a link."""
-        descriptor, part = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=self.path)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(descriptor, 0o644)
-                os.fsync(descriptor)
-            Path(part).replace(self.path / name)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-
-    @contextmanager
-    def _one_writer(self) -> Iterator[None]:
-        path = self.path / _LOCK
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except PermissionError:
-            # Another account's; flock asks for no more.
-            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def _one_writer(self) -> AbstractContextManager[None]:
+        return locked(self.path / _LOCK)
 
 
 @contextmanager
@@ -240,13 +208,6 @@ def _opened(path: Path) -> Iterator[BufferedReader | None]:
         return
     with os.fdopen(descriptor, "rb") as file:
         yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -4,12 +4,11 @@ A spooled bundle is sealed like any other and stands alone in its chain; deliver
 place in the archive's chain and seals it anew.
 """
 
-import fcntl
 import os
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -19,8 +18,10 @@ from runbook.archive.folder import FolderStore
 from runbook.archive.keys import SigningKey
 from runbook.archive.manifest import NAME, Manifest, Position, make_manifest, moved_manifest
 from runbook.archive.store import ArchiveError, opened
-from runbook.archive.verification import Fault, Kind, verify_bundle
+from runbook.archive.verification import Fault, Kind
+from runbook.archive.verified import Unsound, Verified, newest_first, verified
 from runbook.errors import UsageError
+from runbook.placed import locked, replace_file
 from runbook.record import Record
 
 VARIABLE = "RUNBOOK_SPOOL"
@@ -73,7 +74,7 @@ def spool(
         def seal(position: Position, folder: Path = folder) -> bytes:
             # Where it belongs is on disk before the bundle is.
             notes.append(folder / f"{position.bundle}{_TARGET}")
-            notes[-1].write_text(target, "utf-8")
+            replace_file(notes[-1], target.encode())
             return make_manifest(
                 record, files, Position(bundle=position.bundle, previous=None), key
             )
@@ -118,7 +119,7 @@ def push(reports: str | None, key: SigningKey | None) -> Iterator[Delivered]:
     """
     for one in spooled():
         name, target = one.path.name, reports or one.target
-        with _one_pusher(one.path.parent):
+        with locked(one.path.parent / ".push"):
             if not one.path.is_dir():
                 continue  # somebody else has just delivered it
             try:
@@ -133,36 +134,33 @@ def push(reports: str | None, key: SigningKey | None) -> Iterator[Delivered]:
         yield Delivered(name=name, target=target, bundle=bundle, problem=problem)
 
 
-@contextmanager
-def _one_pusher(folder: Path) -> Iterator[None]:
-    with (folder / ".push").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _deliver(one: Spooled, target: str, key: SigningKey | None) -> tuple[Bundle | None, str]:
     """Archive a spooled bundle, unless it is there already; return where, or why not."""
     trusted = [key.public] if key else []
-    faults = verify_bundle(FolderStore(one.path.parent), one.path.name, trusted=trusted).faults
-    if faults:
-        return None, _altered(faults)
+    found = verified(FolderStore(one.path.parent), one.path.name, trusted=trusted)
+    if isinstance(found, Unsound):
+        return None, _altered(found.faults)
     if not target:
         return None, "where it belongs was not noted: name the archive with --reports"
-    store = opened(target)
-    content = one.manifest.content
-    for name, there in store.bundles().items():
-        is_same = all(there.content.get(key) == content.get(key) for key in _IDENTITY)
-        if is_same and not verify_bundle(store, name).faults:
-            place = f"{store.location}/{name}"
-            return Bundle(name=name, location=place, manifest_sha256=there.sha256), ""
+    store, content = opened(target), found.content
+    for there in newest_first(
+        store, lambda other: all(other.get(key) == content.get(key) for key in _IDENTITY)
+    ):
+        if isinstance(there, Verified):
+            place = f"{store.location}/{there.name}"
+            return Bundle(
+                name=there.name, location=place, manifest_sha256=there.manifest.sha256
+            ), ""
     files = {
-        path.name: path.read_bytes() for path in sorted(one.path.iterdir()) if path.name != NAME
+        path.name: found.as_sealed(path.name, path.read_bytes())
+        for path in sorted(one.path.iterdir())
+        if path.name != NAME
     }
     bundle = publish_bundle(
         store,
         one.path.name,
         files,
-        lambda position: moved_manifest(one.manifest, position, key),
+        lambda position: moved_manifest(found.manifest, position, key),
     )
     return bundle, ""
 

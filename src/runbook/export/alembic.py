@@ -10,6 +10,7 @@ from runbook import __version__, sql
 from runbook.errors import UsageError
 from runbook.export.hosted import hosted, hosted_back
 from runbook.facts import Table
+from runbook.placed import replace_file
 from runbook.plan.model import Plan
 from runbook.plan.script import Part, in_a_line, part
 from runbook.spec import Spec
@@ -32,7 +33,7 @@ def export_alembic(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         before = down_revision or _head(folder, revision)
-        path.write_text(_revision(spec, plan, table, revision, before), "utf-8")
+        replace_file(path, _revision(spec, plan, table, revision, before).encode())
     except OSError as error:
         raise UsageError(
             f"The revision cannot be written to {folder}: {error.strerror}.",

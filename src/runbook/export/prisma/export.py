@@ -10,6 +10,7 @@ from runbook.export.prisma.folder import Folder, read_folder
 from runbook.export.prisma.migration import canonical_plan, migration_sql
 from runbook.export.prisma.schema import edit_schema, enum_name, has_enum, model_names
 from runbook.facts import Catalog
+from runbook.placed import replace_file
 from runbook.plan import Plan
 from runbook.spec import Spec
 
@@ -86,9 +87,7 @@ def _write(files: Mapping[Path, str]) -> None:
     for file, text in files.items():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.part")
-            part.write_bytes(text.encode())
-            part.replace(file)
+            replace_file(file, text.encode())
         except OSError as error:
             raise UsageError(
                 f"{file} cannot be written: {error.strerror}.",
