@@ -37,6 +37,16 @@ def project(sample_newest: Database, tmp_path: Path) -> Project:
     return project
 
 
+def test_a_revision_is_not_written_through_a_link(project: Project, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious", "utf-8")
+    path = exported(project)
+    path.unlink()
+    path.symlink_to(victim)
+    assert exported(project) == path and not path.is_symlink()
+    assert victim.read_text("utf-8") == "precious"
+
+
 def revision_of(path: Path) -> str:
     return path.name.partition("_")[0]
 

@@ -135,6 +135,19 @@ def test_the_file_sorts_after_every_other(sample_newest: Database, folder: Path)
     assert exported(sample_newest, folder) == ("29990101000001_rename_enrichmentlog_to_llamalog")
 
 
+def test_a_schema_is_not_written_through_a_link(
+    sample_newest: Database, folder: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious", "utf-8")
+    (schema,) = folder.rglob("*.prisma")
+    before = schema.read_bytes()
+    schema.with_name(f".{schema.name}.part").symlink_to(victim)
+    exported(sample_newest, folder)
+    assert victim.read_text("utf-8") == "precious"
+    assert schema.read_bytes() != before and not schema.is_symlink()
+
+
 # -- the row -----------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ VARIABLE = "RUNBOOK_SPOOL"
 """The environment variable that names the spool's folder."""
 
 _TARGET = ".target"
+_PUSHING = ".push"
 
 _IDENTITY = ("run_id", "step", "started_at", "files")
 """What two manifests of one run have in common; a lost kernel leaves no run's id."""
@@ -118,20 +119,26 @@ def push(reports: str | None, key: SigningKey | None) -> Iterator[Delivered]:
     a signature that it never had.
     """
     for one in spooled():
-        name, target = one.path.name, reports or one.target
-        with locked(one.path.parent / ".push"):
-            if not one.path.is_dir():
-                continue  # somebody else has just delivered it
-            try:
+        target = reports or one.target
+        try:
+            with locked(one.path.parent / _PUSHING):
+                if not one.path.is_dir():
+                    continue  # somebody else has just delivered it
                 bundle, problem = _deliver(one, target, key)
-            except ArchiveError as error:
-                bundle, problem = None, error.reason
-            except (UsageError, OSError, ValueError) as error:
-                bundle, problem = None, getattr(error, "message", "") or str(error)
-            if bundle:
-                rmtree(one.path, ignore_errors=True)
-                one.path.with_name(f"{name}{_TARGET}").unlink(missing_ok=True)
-        yield Delivered(name=name, target=target, bundle=bundle, problem=problem)
+                if bundle:
+                    _forget(one)
+        except ArchiveError as error:
+            bundle, problem = None, error.reason
+        except (UsageError, OSError, ValueError) as error:
+            bundle, problem = None, getattr(error, "message", "") or str(error)
+        yield Delivered(name=one.path.name, target=target, bundle=bundle, problem=problem)
+
+
+def _forget(one: Spooled) -> None:
+    """Remove what was delivered; the next push finds in the archive what could not be removed."""
+    rmtree(one.path, ignore_errors=True)
+    with suppress(OSError):
+        one.path.with_name(f"{one.path.name}{_TARGET}").unlink()
 
 
 def _deliver(one: Spooled, target: str, key: SigningKey | None) -> tuple[Bundle | None, str]:
