@@ -114,7 +114,7 @@ def test_an_approval_that_was_altered_does_not_count(file: str, store: FolderSto
     assert "does not count" in why
 
 
-@pytest.mark.parametrize("by", ["another review in its place", "removal"])
+@pytest.mark.parametrize("by", ["another review in its place", "another file", "removal"])
 def test_an_approval_whose_review_is_not_as_it_was_does_not_count(
     by: str, store: FolderStore
 ) -> None:
@@ -122,6 +122,8 @@ def test_an_approval_whose_review_is_not_as_it_was_does_not_count(
     approve(store, review, by="Ada", note="", key=None)
     if by == "removal":
         shutil.rmtree(store.path / review)
+    elif by == "another file":
+        (store.path / review / "plan.sql").write_text("SELECT 2;\n")
     else:
         manifest = store.path / review / "manifest.json"
         other = store.path / archived(store, plan="cd" * 32) / "manifest.json"
