@@ -70,10 +70,10 @@ class NewFolder:
 def new_folder(place: Path, prefix: str) -> Iterator[NewFolder]:
     """Make a folder in another one, under a new name with that prefix; it is removed again if
     anything fails before it is published. Raises `OSError` where it cannot be made."""
-    with _opened(place, _FOLDER) as outer:
+    with _opened(place) as outer:
         name = f"{prefix}{secrets.token_hex(8)}"
         os.mkdir(name, 0o700, dir_fd=outer)
-        with _opened(name, _FOLDER | os.O_NOFOLLOW, outer) as folder:
+        with _opened_new(name, outer) as folder:
             made = NewFolder(outer, name, folder)
             try:
                 yield made
@@ -85,7 +85,7 @@ def new_folder(place: Path, prefix: str) -> Iterator[NewFolder]:
 def replace_file(path: Path, data: bytes) -> None:
     """Put a new file into a path's place, whole or not at all, and force it to disk. What stands
     there is replaced and never written into. Raises `OSError`."""
-    with _opened(path.parent, _FOLDER) as folder:
+    with _opened(path.parent) as folder:
         part = f".{path.name}.{secrets.token_hex(8)}.partial"
         descriptor = os.open(part, _NEW, 0o666, dir_fd=folder)
         try:
@@ -134,12 +134,26 @@ def _no_file(path: Path, there: os.stat_result) -> OSError:
 
 
 @contextmanager
-def _opened(path: Path | str, flags: int, folder: int | None = None) -> Iterator[int]:
-    descriptor = os.open(path, flags, dir_fd=folder)
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, _FOLDER)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _opened_new(name: str, place: int) -> Iterator[int]:
+    """Open a folder that was just made. Raises `OSError` where it is none any more."""
+    try:
+        folder = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=place)
+    except (NotADirectoryError, FileNotFoundError):
+        raise _meddled(f"{name} is no longer the folder that was made: somebody else who may write "
+                       "there renamed it") from None  # fmt: skip
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def _rename(held: int, before: str, after: str, folder: int) -> None:
