@@ -5,7 +5,7 @@ It is sealed, chained and signed as every bundle is, so that nothing else has to
 
 import json
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from runbook.archive.bundle import Bundle, write_bundle
 from runbook.archive.keys import SigningKey
-from runbook.archive.store import ArchiveError, Store
+from runbook.archive.store import ArchiveError, Only, Store, all_of_them
 from runbook.archive.verified import Unsound, Verified, newest_first, verified
 from runbook.errors import Outcome, RefusedError
 from runbook.facts import LedgerEntry, Server
@@ -187,30 +187,39 @@ def vouching_bundle(
         same = (plan.get("sha256"), content.get("migration")) == (sha256, migration)
         return same and _is_database(database, server)
 
-    found = newest_first(store, vouches, trusted=trusted)
-    return next((bundle.name for bundle in found if isinstance(bundle, Verified)), "")
+    return _first_verified(store, vouches, trusted)
 
 
 def vouching_run(store: Store, entry: LedgerEntry, server: Server, trusted: Collection[str]) -> str:
     """Return the bundle of the run that a row of the ledger is of, where it says the same of plan,
     rows and hashes; '' where none does that is as it was sealed, and signed by a trusted key where
     there are such."""
-    found = store.bundles(lambda name: "-migrate-" in name)  # as `bundle_stem` names them
-    for name in reversed(ordered(found)):
-        content = found[name].content
-        plan, proof, database = (content.get(part) for part in ("plan", "proof", "database"))
-        if not (isinstance(plan, dict) and isinstance(proof, dict) and isinstance(database, dict)):
-            continue
-        if (
-            (content.get("step"), content.get("run_id")) == ("migrate", entry.run_id)
-            and (content.get("migration"), plan.get("sha256"))
-            == (entry.migration, entry.plan_sha256)
+
+    def vouches(content: Mapping[str, Any]) -> bool:
+        plan, proof, database = (
+            mapping(content.get(part)) for part in ("plan", "proof", "database")
+        )
+        run = content.get("step"), content.get("run_id"), content.get("migration")
+        return (
+            run == ("migrate", entry.run_id, entry.migration)
+            and plan.get("sha256") == entry.plan_sha256
             and _is_proof_of(proof, entry)
             and _is_database(database, server)
-            and not verify_bundle(store, name, trusted=trusted).faults
-        ):
-            return name
-    return ""
+        )
+
+    return _first_verified(store, vouches, trusted, lambda name: "-migrate-" in name)
+
+
+def _first_verified(
+    store: Store,
+    wanted: Callable[[Mapping[str, Any]], bool],
+    trusted: Collection[str],
+    only: Only = all_of_them,
+) -> str:
+    """Return the newest bundle that is wanted and is as it was sealed, or ''. `only` goes by the
+    names that `bundle_stem` gives."""
+    found = newest_first(store, wanted, trusted=trusted, only=only)
+    return next((bundle.name for bundle in found if isinstance(bundle, Verified)), "")
 
 
 def _is_proof_of(proof: Mapping[str, Any], entry: LedgerEntry) -> bool:
