@@ -118,6 +118,9 @@ def literal(value: object) -> str:
         ({"any": []}, "at least 1 item"),
         ({"column": "x", "equals": None}, "has no comparison"),
         ({"column": "x", "matches": "a"}, "Extra inputs"),
+        ({"column": "x", "like": "C:\\temp\\"}, "ends with a backslash that escapes nothing"),
+        ({"column": "x", "like": ["a%", "\\\\\\"]}, "ends with a backslash"),
+        ({"not": {"any": [{"column": "x", "like": "\\"}]}}, "ends with a backslash"),
     ],
 )
 def test_a_condition_that_makes_no_sense_is_refused(
@@ -125,3 +128,12 @@ def test_a_condition_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         Condition.model_validate(condition)
+
+
+def test_a_backslash_that_is_escaped_may_end_a_pattern(empty_newest: Database) -> None:
+    condition = Condition.model_validate({"column": "x", "like": "C:\\\\temp\\\\"})
+    query = sql.render(
+        "SELECT string_agg(x, ' ') FROM (VALUES ('C:\\temp\\'), ('C:\\temp')) AS t (x) WHERE {p}",
+        p=condition.predicate(None),
+    )
+    assert empty_newest.value(query) == "C:\\temp\\"

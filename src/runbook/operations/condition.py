@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, LiteralString, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -33,6 +34,22 @@ Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 _SOME = (BeforeValidator(_listed), Field(min_length=1))
 """One item or a list of them, but not none."""
 
+
+def _check_pattern(pattern: str) -> str:
+    """Return a pattern of LIKE. Raises `ValueError` where its last backslash escapes nothing:
+    PostgreSQL refuses it at the first row that it gets so far with (error 22025)."""
+    escapes = len(pattern) - len(pattern.rstrip("\\"))
+    if escapes % 2:
+        raise ValueError(
+            f"the pattern {pattern!r} ends with a backslash that escapes nothing; write two for "
+            "one that is meant"
+        )
+    return pattern
+
+
+Pattern = Annotated[StrictStr, AfterValidator(_check_pattern)]
+"""A pattern of LIKE, with `\\` as its escape character."""
+
 _FORMS = ("equals", "like", "is_null", "any", "all", "not")
 
 
@@ -45,7 +62,7 @@ class Condition(BaseModel):
     equals: Annotated[tuple[Scalar, ...], BeforeValidator(_listed), Field(min_length=1)] | None = (
         None
     )
-    like: Annotated[tuple[StrictStr, ...], *_SOME] | None = None
+    like: Annotated[tuple[Pattern, ...], *_SOME] | None = None
     is_null: StrictBool | None = None
     any: Annotated[tuple["Condition", ...], Field(min_length=1)] | None = None
     all: Annotated[tuple["Condition", ...], Field(min_length=1)] | None = None
