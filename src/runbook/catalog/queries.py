@@ -177,7 +177,27 @@ WHERE d.refobjid = %(oid)s AND d.classid = 'pg_class'::regclass AND d.deptype IN
 ORDER BY s.relname"""
 
 PARTITIONS = """\
-SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, t.level
+SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind, t.level,
+       (SELECT ARRAY[m.nspname, p.relname] FROM pg_class p
+        JOIN pg_namespace m ON m.oid = p.relnamespace WHERE p.oid = t.parentrelid) AS parent,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('name', x.relname, 'definition', concat(
+            pg_get_indexdef(x.oid),
+            (SELECT ' PARTITION OF ' || inhparent::regclass FROM pg_inherits
+             WHERE inhrelid = x.oid),
+            CASE WHEN NOT (i.indisvalid AND i.indisready) THEN ' INVALID' END))
+            ORDER BY x.relname COLLATE "C"), '[]')
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+        WHERE i.indrelid = c.oid) AS indexes,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('name', conname, 'definition',
+            pg_get_constraintdef(oid)) ORDER BY conname COLLATE "C"), '[]')
+        FROM pg_constraint WHERE conrelid = c.oid AND contype <> 't') AS constraints,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('name', tgname, 'definition', concat(
+            pg_get_triggerdef(oid), CASE tgenabled WHEN 'D' THEN ' DISABLED'
+                WHEN 'R' THEN ' ENABLED FOR REPLICAS' WHEN 'A' THEN ' ENABLED ALWAYS' END))
+            ORDER BY tgname COLLATE "C"), '[]')
+        FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal) AS triggers,
+       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'
+             ORDER BY rulename COLLATE "C") AS rules
 FROM pg_partition_tree(%(oid)s::oid::regclass) t
 JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE t.level > 0 ORDER BY t.level, 1, 2"""

@@ -23,6 +23,7 @@ from runbook.facts import (
     Grant,
     Index,
     OwnerCode,
+    Part,
     Partition,
     Sequence,
     Server,
@@ -180,7 +181,7 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
             before_triggers=tuple(
                 Trigger(**row) for row in rows(connection, queries.BEFORE_TRIGGERS, of)
             ),
-            partitions=tuple(Partition(**r) for r in rows(connection, queries.PARTITIONS, of)),
+            partitions=tuple(_partition(r) for r in rows(connection, queries.PARTITIONS, of)),
             grants=tuple(
                 Grant(**{**row, "rights": tuple(row["rights"])})
                 for row in rows(connection, queries.GRANTS, of)
@@ -190,6 +191,16 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
             ),
             **{**found[0], **{key: tuple(found[0][key]) for key in ("rules", "row_type_users")}},
         )
+
+
+def _partition(row: dict[str, Any]) -> Partition:
+    parts = {
+        kind: tuple(Part(**one) for one in row[kind])
+        for kind in ("indexes", "constraints", "triggers")
+    }
+    return Partition(
+        **{**row, **parts, "parent": tuple(row["parent"]), "rules": tuple(row["rules"])}
+    )
 
 
 _FOREIGN = TypeAdapter(ForeignType)

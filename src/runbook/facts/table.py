@@ -104,6 +104,14 @@ class Trigger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """An index, constraint or trigger of a partition: its own, or one that its parent gave it."""
+
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Partition:
     """A partition of the table, at any depth."""
 
@@ -113,6 +121,13 @@ class Partition:
     """PostgreSQL's `relkind` letter: `p` for one that has partitions of its own."""
     level: int
     """1 for a partition of the table itself."""
+    parent: tuple[str, str] | None = None
+    """Schema and name of the table that it is a partition of."""
+    indexes: tuple[Part, ...] = ()
+    constraints: tuple[Part, ...] = ()
+    triggers: tuple[Part, ...] = ()
+    rules: tuple[str, ...] = ()
+    """Rewrite rules: they change what a statement on the partition itself does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,15 @@
 """create_index: an index over columns of the table, built last, when the rows are as they stay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Annotated, Literal, LiteralString, Self
 
 from psycopg.types.json import Jsonb
 from pydantic import Field, model_validator
 
 from runbook import sql
+from runbook.facts import Partition
 from runbook.operations.base import (
     Additions,
     Expected,
@@ -106,6 +108,9 @@ class CreateIndex(Operation):
         }
 
     def statements(self, scope: Scope) -> Iterator[Statement]:
+        if scope.table.kind == "p":
+            yield from self._of_partitions(scope)
+            return
         yield scope.statement(
             self._definition(scope.relation, self.name),
             f"Create the index {self.name}",
@@ -114,6 +119,72 @@ class CreateIndex(Operation):
             made=Made(kind="index", name=self.name),
             row_us=BUILD_US,
         )
+
+    def _of_partitions(self, scope: Scope) -> Iterator[Statement]:
+        """Yield what makes an index for each partition and attaches it. Left to itself PostgreSQL
+        would take a partition's own index of the same columns for a part of the new one, and drop
+        it together with that (docs, CREATE INDEX)."""
+        yield self._of_no_partition(scope, Phase.ATOMIC)
+        names = self._part_names(scope)
+        row_us = BUILD_US / max(1, len(scope.table.leaves))
+        for one in scope.table.partitions:
+            name = names[one.schema, one.name]
+            table = sql.name(one.schema, one.name)
+            is_leaf = one.kind != "p"
+            yield scope.statement(
+                self._definition(table if is_leaf else sql.compose("ONLY {t}", t=table), name),
+                f"Create the index {name}",
+                lock=Lock.SHARE,
+                row_us=row_us if is_leaf else 0.0,
+            )
+            yield self._attach(scope, one, names)
+
+    def _of_no_partition(self, scope: Scope, phase: Phase) -> Statement:
+        """Return what makes the index of a partitioned table. Partitions that come later get theirs
+        by it at once."""
+        return scope.statement(
+            self._definition(sql.compose("ONLY {table}", table=scope.relation), self.name),
+            f"Create the index {self.name}, of no partition yet",
+            lock=Lock.SHARE,
+            undo=sql.render("DROP INDEX {index}", index=sql.name(scope.schema, self.name)),
+            phase=phase,
+            made=Made(kind="index", name=self.name),
+        )
+
+    def _attach(
+        self, scope: Scope, partition: Partition, names: Mapping[tuple[str, str], str]
+    ) -> Statement:
+        """Return what makes a partition's index a part of its parent's."""
+        table = (partition.schema, partition.name)
+        parent = partition.parent if partition.level > 1 else None
+        return scope.statement(
+            sql.render(
+                "ALTER INDEX {index} ATTACH PARTITION {own}",
+                index=sql.name(parent[0], names[parent])
+                if parent
+                else sql.name(scope.schema, self.name),
+                own=sql.name(partition.schema, names[table]),
+            ),
+            f"Attach the index {names[table]}",
+            lock=Lock.ACCESS_EXCLUSIVE,
+        )
+
+    def _part_names(self, scope: Scope) -> dict[tuple[str, str], str]:
+        """Return the name of each partition's index: the one that PostgreSQL would give, with a
+        number where an index of a partition, or of the operations before, has it already."""
+        taken = {part.name for one in scope.table.partitions for part in one.indexes}
+        taken |= {index.name for index in scope.table.indexes} | scope.claimed | {self.name}
+        names: dict[tuple[str, str], str] = {}
+        for one in scope.table.partitions:
+            name = next(
+                name
+                for n in count()
+                if (name := object_name(one.name, "_".join(self.columns), f"idx{n or ''}"))
+                not in taken
+            )
+            names[one.schema, one.name] = name
+            taken.add(name)
+        return names
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
         if any(one.level > 1 for one in scope.table.partitions):
@@ -129,29 +200,12 @@ class CreateIndex(Operation):
         if scope.table.kind != "p":
             yield self._concurrently(scope.schema, scope.table_name, self.name, scope)
             return
-        index = sql.name(scope.schema, self.name)
-        yield scope.statement(
-            # Partitions that come later get theirs by it at once.
-            self._definition(sql.compose("ONLY {table}", table=scope.relation), self.name),
-            f"Create the index {self.name}, of no partition yet",
-            lock=Lock.SHARE,
-            undo=sql.render("DROP INDEX {index}", index=index),
-            phase=Phase.EXPAND,
-        )
-        for schema, table in scope.table.leaves:
-            own = object_name(table, "_".join(self.columns), "idx")
-            yield replace(self._concurrently(schema, table, own, scope), table=(schema, table))
-            yield scope.statement(
-                sql.render(
-                    "ALTER INDEX {index} ATTACH PARTITION {own}",
-                    index=index,
-                    own=sql.name(schema, own),
-                ),
-                f"Attach the index {own}",
-                lock=Lock.ACCESS_EXCLUSIVE,
-                phase=Phase.CUTOVER,
-                table=(schema, table),
-            )
+        yield self._of_no_partition(scope, Phase.EXPAND)
+        names = self._part_names(scope)
+        for one in scope.table.partitions:
+            table = (one.schema, one.name)
+            yield replace(self._concurrently(*table, names[table], scope), table=table)
+            yield replace(self._attach(scope, one, names), phase=Phase.CUTOVER, table=table)
 
     def _concurrently(self, schema: str, table: str, name: str, scope: Scope) -> Statement:
         """Return what builds the index of one table beside the application's writes."""
@@ -187,7 +241,7 @@ class CreateIndex(Operation):
         return scope.census.total * ENTRY_BYTES
 
     def after(self, scope: Scope) -> Scope:
-        return scope.with_names([self.name])
+        return scope.with_names([self.name, *self._part_names(scope).values()])
 
     def _definition(self, table: sql.Composable, name: str, how: sql.Composable = _PLAINLY) -> str:
         return sql.render(

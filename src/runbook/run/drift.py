@@ -62,8 +62,8 @@ class Differences:
 def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
     """Compare the database with the facts that a plan rests on, as recorded.
 
-    Labels that the plan added to types stay; partitions come and go with the application; what
-    another version did not record counts for nothing.
+    Labels that the plan added to types stay; partitions come and go with the application, and those
+    that are still there are compared; what another version did not record counts for nothing.
     """
     recorded = plan.facts
     with connection.transaction():
@@ -74,9 +74,23 @@ def differences(connection: psycopg.Connection[Any], plan: Plan) -> Differences:
     before, after = (comparable(facts, plan) for facts in (recorded, plan_facts(table, types, ())))
     for facts in (before, after):
         facts.pop("owner_code")
-        facts["table"].pop("partitions", None)
+    _keep_common_partitions(before["table"], after["table"])
     found = list(fact_differences(before, after))
     return Differences(
         wrong=tuple(what for what, is_new in found if not is_new),
         new=tuple(what for what, is_new in found if is_new),
     )
+
+
+def _keep_common_partitions(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Leave the partitions that both tables have, with the facts that are recorded of them."""
+    known, there = (
+        {f"{one['schema']}.{one['name']}": one for one in table.pop("partitions", ())}
+        for table in (before, after)
+    )
+    common = [name for name in known if name in there]
+    before["partitions"] = {name: known[name] for name in common}
+    after["partitions"] = {
+        name: {key: fact for key, fact in there[name].items() if key in known[name]}
+        for name in common
+    }

@@ -130,11 +130,12 @@ def test_a_row_that_others_refer_to_meanwhile_is_not_waited_for(tickets: Databas
 def test_an_index_that_is_there_already_is_never_taken_for_the_runs_own(
     database: Database,
 ) -> None:
-    """Of a partition, under the very name and definition that the run would give."""
+    """Of somebody else's, under the name that the run gives to a partition's."""
     database.execute(*PARTITIONED, "CREATE TYPE ticket_state AS ENUM ('open', 'closed', 'unknown')")
     spec = spec_of(RENAMED.replace('columns = ["state_2", "priority"]', 'columns = ["priority"]'))
     database.execute("DROP INDEX tickets_priority_idx")
-    database.execute("CREATE INDEX tickets_1_priority_idx ON tickets_1 (priority)")
+    database.execute("CREATE TABLE other (priority integer)")
+    database.execute("CREATE INDEX tickets_1_priority_idx ON other (priority)")
     with pytest.raises(RefusedError, match="tickets_1_priority_idx: its name is taken"):
         migrate_online(database, spec)
     assert database.value("SELECT to_regclass('tickets_1_priority_idx') IS NOT NULL")
