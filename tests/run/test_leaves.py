@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from runbook.errors import RefusedError
+from runbook.errors import RefusedError, RolledBack
 from runbook.plan import build_plan, review
 from runbook.run.drift import differences
+from tests.cases import RENAMED
 from tests.conftest import NEWEST, Cluster, Database, cluster_of
 from tests.migrating import (
     ATOMIC,
@@ -21,6 +22,7 @@ from tests.migrating import (
 )
 from tests.operations.test_specs import ONLY_CLASSIFY, spec_of
 from tests.rehearsal.rehearsing import rehearsing, there_and_back
+from tests.run.online.test_online import at
 from tests.run.wayback.rolling_back import roll_back
 from tests.state import logical_state
 
@@ -59,6 +61,7 @@ DEEP = (
     *BY_HAND,
     "CREATE INDEX of_the_half ON half (priority)",
 )
+SOAK = pytest.mark.soak
 RUNS: dict[str, Any] = {"atomic": migrate, "online": migrate_online}
 
 
@@ -109,14 +112,14 @@ def test_so_do_those_of_partitions_of_partitions(empty_newest: Database) -> None
     assert logical_state(empty_newest) == before
 
 
-@pytest.mark.parametrize("way", ["atomic", pytest.param("online", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("way", ["atomic", pytest.param("online", marks=SOAK)])
 def test_a_rehearsal_has_them_compared(way: str, empty_newest: Database) -> None:
     empty_newest.execute(*LEAVES, *BY_HAND)
     with rehearsing(empty_newest, "database", TWO_INDEXES, mode=way) as under_way:
         assert [leg.passed for leg in there_and_back(under_way)] == [True] * 3
 
 
-@pytest.mark.parametrize("phase", ["index", "cutover"])
+@pytest.mark.parametrize("phase", ["cutover", pytest.param("index", marks=SOAK)])
 def test_a_stopped_run_with_two_indexes_on_one_column_can_be_taken_back(
     phase: str, tickets: Database
 ) -> None:
@@ -182,7 +185,11 @@ LISTENING = (
 
 
 @pytest.mark.parametrize("way", RUNS)
-@pytest.mark.parametrize("made", [(*LEAVES, *LISTENING), (*DEEP, *LISTENING)], ids=["leaf", "sub"])
+@pytest.mark.parametrize(
+    "made",
+    [pytest.param((*LEAVES, *LISTENING), marks=SOAK), (*DEEP, *LISTENING)],
+    ids=["leaf", "sub"],
+)
 def test_a_trigger_of_a_partition_hears_nothing_of_columns_that_stay(
     way: str, made: tuple[str, ...], empty_newest: Database
 ) -> None:
@@ -194,3 +201,76 @@ def test_a_trigger_of_a_partition_hears_nothing_of_columns_that_stay(
     RUNS[way](empty_newest, CLASSIFIED)
     assert all(one.passed for one in check(empty_newest, CLASSIFIED).values())
     assert empty_newest.value("SELECT count(*) FROM heard") == 0
+
+
+# -- partitions that come and go while a run is stopped --------------------------------------------
+
+MIGRATED = spec_of(RENAMED)
+ATTACHED = (
+    "CREATE TABLE late (LIKE tickets INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
+    "INSERT INTO late (id, state, priority) SELECT i, 'done', i % 4"
+    " FROM generate_series(5000, 5999) AS i",
+    "CREATE INDEX by_hand_of_late ON late (state)",
+    "ALTER TABLE tickets ATTACH PARTITION late FOR VALUES FROM (5000) TO (6000)",
+)
+EMPTY = ("CREATE TABLE empty PARTITION OF tickets FOR VALUES FROM (6000) TO (7000)",)
+DETACHED = ("ALTER TABLE tickets DETACH PARTITION tickets_1",)
+BACK_AGAIN = (
+    *DETACHED,
+    "INSERT INTO tickets_1 (id, state, priority) VALUES (7, 'done', 1)",
+    "ALTER TABLE tickets ATTACH PARTITION tickets_1 FOR VALUES FROM (0) TO (500)",
+)
+COMING_AND_GOING = {
+    "with rows": ATTACHED,
+    "empty": EMPTY,
+    "detached": DETACHED,
+    "all of them": (*ATTACHED, *EMPTY, *DETACHED),
+    "detached and attached again": BACK_AGAIN,
+}
+
+
+def soaked(*but: str) -> list[Any]:
+    """Return what partitions do, most of it for the soak alone."""
+    return [pytest.param(one, marks=() if one in but else SOAK) for one in COMING_AND_GOING]
+
+
+@pytest.mark.parametrize("phase", [pytest.param("backfill", marks=SOAK), "cutover"])
+@pytest.mark.parametrize("what", soaked("all of them"))
+def test_partitions_that_come_and_go_while_a_run_is_stopped(
+    what: str, phase: str, empty_newest: Database
+) -> None:
+    empty_newest.execute(*LEAVES)
+    stop_online(empty_newest, phase, MIGRATED)
+    empty_newest.execute(*COMING_AND_GOING[what])
+    rows = empty_newest.value("SELECT count(*) FROM tickets")
+    assert migrate_online(empty_newest, MIGRATED).rows == rows
+    assert [one for one in check(empty_newest, MIGRATED).values() if not one.passed] == []
+    assert empty_newest.value("SELECT count(*) FROM issues WHERE state_2 = 'closed'") == (
+        empty_newest.value("SELECT count(*) FROM issues WHERE state = 'done'")
+    )
+
+
+@pytest.mark.parametrize("what", soaked("detached and attached again"))
+def test_the_run_can_be_taken_back_then(what: str, empty_newest: Database) -> None:
+    """One that was detached keeps the column, and with it the type: that is named."""
+    empty_newest.execute(*LEAVES)
+    stop_online(empty_newest, "cutover", MIGRATED)
+    empty_newest.execute(*COMING_AND_GOING[what])
+    if empty_newest.value("SELECT NOT relispartition FROM pg_class WHERE relname = 'tickets_1'"):
+        with pytest.raises(RolledBack, match=r"column state_2 of table public\.tickets_1"):
+            take_back(empty_newest, MIGRATED)
+        empty_newest.execute("ALTER TABLE tickets_1 DROP COLUMN state_2")
+    take_back(empty_newest, MIGRATED)
+    assert catalog_of(empty_newest, MIGRATED).unfinished is None
+    left = empty_newest.value(
+        "SELECT array_agg(indexrelid::regclass::text) FROM pg_index"
+        " WHERE indrelid IN (SELECT relid FROM pg_partition_tree('tickets'))"
+    )
+    assert left == (["by_hand_of_late"] if ATTACHED[0] in COMING_AND_GOING[what] else None)
+
+
+def test_one_that_is_attached_during_the_run_is_filled_too(empty_newest: Database) -> None:
+    empty_newest.execute(*LEAVES)
+    with at("index", "begins", lambda: empty_newest.execute(*ATTACHED)) as tell:
+        assert migrate_online(empty_newest, MIGRATED, tell=tell).rows == 2000
+    assert [one for one in check(empty_newest, MIGRATED).values() if not one.passed] == []

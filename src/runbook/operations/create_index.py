@@ -214,7 +214,8 @@ class CreateIndex(Operation):
             self._definition(sql.name(schema, table), name, sql.compose("CONCURRENTLY ")),
             f"Create the index {name}",
             lock=Lock.SHARE_UPDATE_EXCLUSIVE,
-            undo=sql.render("DROP INDEX {index}", index=index),
+            # It may have gone with a column, or with the partitioned table's index.
+            undo=sql.render("DROP INDEX IF EXISTS {index}", index=index),
             phase=Phase.INDEX,
             role=Role.CONCURRENT,
             row_us=CONCURRENT_US,

@@ -14,13 +14,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from runbook.errors import RefusedError
-from runbook.facts import Catalog, Census, Grant, Server
+from runbook.errors import RefusedError, Stopped
+from runbook.facts import Catalog, Census, Grant, Server, Table
 from runbook.plan.build import build_plan
 from runbook.plan.difference import plan_differences
 from runbook.plan.facts import as_planned
 from runbook.plan.model import Options, Plan, canonical, sha256_of
 from runbook.spec import Spec
+from runbook.vocabulary import Phase, Role, Statement
 
 Vouch = Callable[[str], bool]
 """Returns whether somebody vouches for a plan of that hash."""
@@ -91,6 +92,39 @@ def _holds_additions(plan: Plan) -> bool:
         item["name"] in names
         for kind, names in plan.adds.items()
         for item in plan.facts["table"].get(kind, ())
+    )
+
+
+def batches_of_newer_partitions(plan: Plan, spec: Spec, table: Table) -> tuple[Statement, ...]:
+    """Return the batches for the leaf partitions that a table has by now and the plan does not
+    know, as the plan would have them. Raises `Stopped` where there can be none."""
+    known = {one.table for one in plan.statements if one.role is Role.BATCH}
+    newer = [leaf for leaf in table.leaves if known and leaf not in known]
+    if not newer:
+        return ()
+    rowless = [one for one in table.partitions if one.kind not in "rp"]
+    if rowless:
+        raise Stopped(
+            f"Partition {rowless[0].schema}.{rowless[0].name} has come since the run began, and "
+            "its rows are elsewhere.",
+            "Detach it for the time of the migration.",
+        )
+    try:
+        catalog, options = _inputs(plan)
+        assert catalog.table is not None
+        whole = replace(catalog.table, partitions=table.partitions)
+        made = build_plan(spec, replace(catalog, table=whole), options)
+    except ALTERED as error:
+        names = ", ".join(".".join(leaf) for leaf in newer)
+        raise Stopped(
+            f"Partition {names} has come since the run began, and its plan does not say how its "
+            "rows are classified: another version of the runbook made it.",
+            "Detach it for the time of the migration.",
+        ) from error
+    return tuple(
+        one
+        for one in made.of_phase(Phase.BACKFILL)
+        if one.role in {Role.BATCH, Role.REDO} and one.table in newer
     )
 
 

@@ -11,7 +11,7 @@ from runbook.catalog import read_table, snapshot
 from runbook.catalog.ledger import read_unfinished
 from runbook.errors import Stopped
 from runbook.facts import Table, Unfinished
-from runbook.plan import Plan, progress
+from runbook.plan import Plan, batches_of_newer_partitions, progress
 from runbook.spec import Spec
 from runbook.trust.holding import holding, open_to_others, require_known
 from runbook.trust.settings import for_reading
@@ -43,14 +43,24 @@ class Desk:
         return found
 
     def statements(self, phase: Phase) -> tuple[Statement, ...]:
-        """Return the statements of a phase, without those for partitions that are gone."""
+        """Return the statements of a phase: without those for partitions that are gone, and with
+        the batches for those that came since."""
         statements = self.plan.of_phase(phase)
         if not any(one.table for one in statements):
             return statements
+        table = self.table_now()
+        there = (one for one in statements if one.table is None or one.table in table.leaves)
+        if phase is not Phase.BACKFILL:
+            return tuple(there)
+        return (*there, *batches_of_newer_partitions(self.plan, self.spec, table))
+
+    def table_now(self) -> Table:
+        """Return the table as it is by now. Raises `Stopped` if it is gone."""
         with self.connect() as connection, connection.transaction():
             table = read_table(connection, self.spec)
-        leaves = table.leaves if table else ()
-        return tuple(one for one in statements if one.table is None or one.table in leaves)
+        if table is None:
+            raise Stopped(f"Table {self.table.schema}.{self.table.name} is gone.", "")
+        return table
 
     def is_open_to_others(self, connection: psycopg.Connection[Any]) -> bool:
         """Return whether a less privileged role may add code to the table meanwhile."""

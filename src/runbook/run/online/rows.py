@@ -4,7 +4,7 @@ The backfill works through every block once; the sweep, just before the cutover,
 out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -44,23 +44,32 @@ class Rows:
         require_single(self.watch.connection, settings)
         self._work = Backfill(
             connect=self.desk.connect,
-            held=open_to_others(
-                self.watch.connection,
-                self.desk.table.leaves,
-                ledger_schema=self.desk.ledger_schema,
-            ),
+            held=(),
             known=self.desk.plan.facts.get("owner_code", ()),
             ledger_schema=self.desk.ledger_schema,
             run_id=self.desk.run_id,
             settings=";\n".join(settings),
-            batches=dict(self._batches(self.watch.connection, Role.BATCH)),
-            redos=dict(self._batches(self.watch.connection, Role.REDO)),
+            batches={},
+            redos={},
             journal=self.watch.journal,
             pace=self.watch.pace,
             watch=self.watch,
             tell=self._tell,
             blocks=0,
         )
+        self._take_up(statements)
+
+    def _take_up(self, statements: Sequence[Statement]) -> None:
+        """Have the batches for the partitions as they are."""
+        connection = self.watch.connection
+        leaves = dict.fromkeys(one.table for one in statements if one.table)
+        self._work.held = open_to_others(
+            connection,
+            [*leaves] or self.desk.table.leaves,
+            ledger_schema=self.desk.ledger_schema,
+        )
+        self._work.batches = dict(_by_oid(connection, statements, Role.BATCH))
+        self._work.redos = dict(_by_oid(connection, statements, Role.REDO))
 
     def backfill(self) -> None:
         """Classify every row that was there before the triggers, unless an earlier run has."""
@@ -109,6 +118,8 @@ class Rows:
             self.tell(Phase.CUTOVER, f"{swept.wrong:,} rows were left out: once more", 0.0)
             if not patience.pause():
                 raise self._given_up(swept)
+            if any(one.table_oid not in self._work.redos for one in swept.left):
+                self._take_up(self.desk.statements(Phase.BACKFILL))
             try:
                 self._work.work(
                     [
@@ -135,9 +146,10 @@ class Rows:
 
     def refuse_renamed(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a partition under another name than the plan knows it by."""
-        known = {one.table for one in self.desk.plan.statements if one.role is Role.BATCH}
+        known = [one.table for one in self.desk.plan.statements if one.role is Role.BATCH]
         query = sql.render(
             _LEAVES,
+            first=sql.value(len(known)),
             spans=sql.name(self.desk.ledger_schema, progress.SPANS),
             run_id=sql.value(self.desk.run_id),
             oid=sql.value(self.desk.table.oid),
@@ -148,15 +160,6 @@ class Rows:
                     f"Partition {schema}.{name} had another name when the run began.",
                     "Give it back for the time of the migration.",
                 )
-
-    def _batches(
-        self, connection: psycopg.Connection[Any], role: Role
-    ) -> Iterator[tuple[int, Statement]]:
-        """Yield the batches with the OIDs of the tables that they are for."""
-        for one in self.desk.statements(Phase.BACKFILL):
-            if one.role is role:
-                query = sql.render("SELECT {oid}::oid::bigint", oid=progress.oid_of(one))
-                yield _one(connection, query), one
 
     def _work_all(self, so_far: Unfinished) -> None:
         """Work through all blocks, and from the start again whenever the table was rewritten."""
@@ -251,6 +254,16 @@ def _swept(lines: list[tuple[Any, ...]]) -> Swept:
     )
 
 
+def _by_oid(
+    connection: psycopg.Connection[Any], statements: Sequence[Statement], role: Role
+) -> Iterator[tuple[int, Statement]]:
+    """Yield the statements of a role with the OIDs of the tables that they are for."""
+    for one in statements:
+        if one.role is role:
+            query = sql.render("SELECT {oid}::oid::bigint", oid=progress.oid_of(one))
+            yield _one(connection, query), one
+
+
 def _total(plan: Plan) -> str:
     return sql.render(
         "SELECT count(*) FROM {table}", table=sql.name(plan.schema, plan.table_before)
@@ -266,5 +279,6 @@ def _one(connection: psycopg.Connection[Any], query: str) -> Any:
 _LEAVES: LiteralString = """\
 SELECT n.nspname::text, c.relname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid IN (SELECT table_oid FROM {spans} WHERE run_id = {run_id})
+-- The run began with a span for each; those of partitions that came later have higher numbers.
+WHERE c.oid IN (SELECT table_oid FROM {spans} WHERE run_id = {run_id} AND span <= {first})
   AND c.oid IN (SELECT relid FROM pg_partition_tree({oid}::oid::regclass))"""

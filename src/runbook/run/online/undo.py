@@ -110,12 +110,13 @@ def _failing_well(done: list[bool]) -> Iterator[None]:
 
 def _undoing(connection: psycopg.Connection[Any], plan: Plan, table: Table) -> list[Statement]:
     """Return the settings and the lock of the plan's first transaction, then what takes each of
-    its statements back, the last one first. What is for a partition that is none of the table's any
-    more is left alone, and what somebody has dropped already is no hindrance."""
+    its statements back, the last one first, and what is left of its indexes after them: one that a
+    partition's return has attached goes with the table's. What is for a partition that is none of
+    the table's any more is left alone, and what somebody has dropped already is no hindrance."""
     first = plan.of_phase(Phase.EXPAND)
     opening = [one for one in first if one.role in {Role.SETTING, Role.LOCK}]
     own = [one for one in plan.of_phase(Phase.INDEX) if one.table in (None, *table.leaves)]
-    done = [*first, *(one for one in own if _is_there(connection, one))]
+    done = [*(one for one in own if _is_there(connection, one)), *first]
     return [*opening, *still_there(connection, [*taking_back(reversed(done))])]
 
 
