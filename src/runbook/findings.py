@@ -99,6 +99,12 @@ WHY: Mapping[str, str] = {
     "typed-table": "PostgreSQL adds no column to a table whose columns are a type's.",
     "row-type-used": "PostgreSQL refuses to alter a table whose row type is a column elsewhere.",
     "no-operator-class": "PostgreSQL has no way to index that type so.",
+    "index-impossible": "PostgreSQL makes no such index, and says so in the middle of the run.",
+    "duplicate-keys": "A unique index fails at the second row of the same key (error 23505).",
+    "index-row-too-large": (
+        "An index fails at the first entry that fits into no page (error 54000)."
+    ),
+    "too-many-columns": "PostgreSQL would refuse the new column (error 54011).",
     "sub-partitions": "An index of such a tree cannot be attached step by step.",
     "view-not-for-columns": (
         "Under the old name those roles lose what they may do under the new one."

@@ -49,6 +49,13 @@ SELECT c.oid::bigint AS oid, c.relkind AS kind, c.relpersistence AS persistence,
            AS published,
        c.relrowsecurity AS row_security, row_security_active(c.oid) AS row_security_active,
        c.reloftype <> 0 AS is_typed,
+       (SELECT max(relnatts) FROM pg_class WHERE oid IN (SELECT c.oid UNION SELECT relid
+            FROM pg_partition_tree(c.oid)))::int AS attributes,
+       ARRAY(SELECT DISTINCT coalesce(a.attname::text, 'an expression')
+             FROM pg_partitioned_table p CROSS JOIN unnest(p.partattrs::int2[]) AS k (attnum)
+             LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum
+             WHERE p.partrelid IN (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid))
+             ORDER BY 1) AS partition_keys,
        ARRAY(
            WITH RECURSIVE used (type) AS (
                -- Its row type, and whatever type is made of it.
@@ -82,6 +89,30 @@ WITH RECURSIVE base (attnum, type, below) AS (
     SELECT b.attnum, coalesce(nullif(t.typbasetype, 0), t.typelem), b.below AND t.typtype = 'd'
     FROM base b JOIN pg_type t ON t.oid = b.type
     WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
+), method (type, name) AS (
+    -- As GetDefaultOpClass finds it in PostgreSQL's source: of the type itself, of one that it is
+    -- the same bytes as, or of every type of its kind.
+    SELECT DISTINCT t.oid, m.amname::text FROM pg_type t
+    CROSS JOIN pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+    WHERE t.oid IN (SELECT type FROM base) AND o.opcdefault AND (
+        o.opcintype IN (t.oid, CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN 'anyarray'
+            ELSE CASE t.typtype WHEN 'e' THEN 'anyenum' WHEN 'r' THEN 'anyrange'
+                WHEN 'm' THEN 'anymultirange' WHEN 'c' THEN 'record' END END::regtype)
+        OR EXISTS (SELECT FROM pg_cast WHERE castsource = t.oid AND casttarget = o.opcintype
+                   AND castmethod = 'b' AND castcontext = 'i'))
+), indexed (attnum, methods) AS (
+    -- A method that has one for arrays needs one for what is in them.
+    SELECT d.attnum, array_agg(m.name ORDER BY m.name) FROM base d
+    JOIN pg_type t ON t.oid = d.type AND t.typtype <> 'd' JOIN method m ON m.type = t.oid
+    WHERE d.below AND (t.typcategory <> 'A' OR t.typelem = 0
+        OR m.name NOT IN ('btree', 'hash', 'gin')
+        OR EXISTS (
+            SELECT FROM base e JOIN pg_type et ON et.oid = e.type AND et.typtype <> 'd'
+                AND (et.typcategory <> 'A' OR et.typelem = 0)
+            JOIN method em ON em.type = et.oid
+            WHERE e.attnum = d.attnum
+              AND em.name = CASE m.name WHEN 'gin' THEN 'btree' ELSE m.name END))
+    GROUP BY d.attnum
 ), exact (attnum, exact_hash, folds) AS (
     -- Types whose equality is identity of what is stored. Others (numeric's scale, jsonb's
     -- numbers, float's -0, interval's units, char's blanks) are hashed as text. The bounds of an
@@ -116,7 +147,8 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
            AND (t.typcategory <> 'A' OR format_type(a.atttypid, a.atttypmod) LIKE '%%[]')
            AS exact_hash,
        CASE WHEN exact.folds THEN t.typsend::text ELSE '' END AS sent_by,
-       k.oid = 'bpchar'::regtype AS is_padded,
+       k.oid = 'bpchar'::regtype AS is_padded, t.typlen < 0 AS is_variable,
+       coalesce(indexed.methods, '{}') AS index_methods,
        -- A type of initdb's has an OID below 16384 (docs, System Catalog Initial Data).
        CASE WHEN k.oid >= 16384 THEN jsonb_build_object(
            'name', ARRAY[kn.nspname, k.typname],
@@ -141,6 +173,7 @@ SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
            'is_read_by_code', k.oid IN (SELECT type FROM read_by_code)) END AS foreign
 FROM pg_attribute a
 JOIN exact ON exact.attnum = a.attnum
+LEFT JOIN indexed ON indexed.attnum = a.attnum
 JOIN pg_type t ON t.oid = a.atttypid
 -- The type below its domains, by which values are printed and compared.
 JOIN base b ON b.attnum = a.attnum AND b.below
@@ -240,6 +273,26 @@ SELECT c.relname::text AS name,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s
   AND (c.relname = ANY (%(names)s) OR starts_with(c.relname, %(prefix)s))"""
+
+RESERVED = """\
+WITH tree (oid, schema) AS (
+    SELECT oid, relnamespace FROM pg_class
+    WHERE oid = %(oid)s OR oid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))
+)
+SELECT 'function' AS kind, n.nspname::text AS schema, p.proname::text AS name
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE p.pronargs = 0 AND p.pronamespace = (SELECT schema FROM tree WHERE oid = %(oid)s)
+  AND starts_with(p.proname::text, 'runbook_')
+UNION
+SELECT 'trigger', n.nspname, g.tgname
+FROM pg_trigger g JOIN tree ON tree.oid = g.tgrelid JOIN pg_namespace n ON n.oid = tree.schema
+WHERE starts_with(g.tgname::text, '~runbook_')
+UNION
+-- Indexes of partitions take the names that PostgreSQL makes.
+SELECT 'relation', n.nspname, c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relnamespace IN (SELECT schema FROM tree WHERE oid <> %(oid)s)
+  AND c.relname ~ '_idx[0-9]*$'"""
 
 TYPES = """\
 SELECT t.typname::text AS name, t.typtype::text AS kind,

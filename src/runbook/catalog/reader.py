@@ -1,6 +1,7 @@
 """Reading the catalog: one read-only, repeatable-read snapshot into typed facts."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -8,6 +9,7 @@ from pydantic import TypeAdapter
 
 from runbook.catalog import queries
 from runbook.catalog.census import read_census
+from runbook.catalog.keys import read_keys
 from runbook.catalog.ledger import read_applied, read_unfinished
 from runbook.catalog.rows import Connection, plain_search_path, rows, snapshot
 from runbook.catalog.sample import read_sample
@@ -98,6 +100,7 @@ def read_catalog(
             applied=None if problem else read_applied(connection, ledger_schema, spec),
             unfinished=None if problem else read_unfinished(connection, ledger_schema, spec),
             written=written(connection, table.oid) if table else None,
+            reserved=_reserved(connection, table),
             sample=read_sample(connection, table) if table and census else None,
             pooler=pooler,
             surroundings=read_surroundings(connection, server, table) if count and table else None,
@@ -189,8 +192,11 @@ def read_table_named(connection: Connection, schema: str, name: str) -> Table | 
             update_triggers=tuple(
                 Trigger(**row) for row in rows(connection, queries.UPDATE_TRIGGERS, of)
             ),
-            **{**found[0], **{key: tuple(found[0][key]) for key in ("rules", "row_type_users")}},
+            **{**found[0], **{key: tuple(found[0][key]) for key in _LISTS}},
         )
+
+
+_LISTS = ("rules", "row_type_users", "partition_keys")
 
 
 def _partition(row: dict[str, Any]) -> Partition:
@@ -210,7 +216,8 @@ def _column(row: dict[str, Any]) -> Column:
     foreign = row["foreign"]
     if foreign:
         row["foreign"] = _FOREIGN.validate_python(foreign)
-    return Column(**{**row, "labels": tuple(row["labels"])})
+    lists = {name: tuple(row[name]) for name in ("labels", "index_methods")}
+    return Column(**row | lists)
 
 
 def _census(
@@ -230,7 +237,8 @@ def _census(
     try:
         with connection.transaction():
             connection.execute(for_reading().encode())
-            return read_census(connection, spec, table)
+            census = read_census(connection, spec, table)
+            return replace(census, keys=read_keys(connection, spec, table))
     except psycopg.errors.DataError as error:
         if any(True for _ in _unknown_values(spec, table)):
             return None  # the review names rule and value as a blocker
@@ -272,6 +280,12 @@ def _relations(connection: Connection, spec: Spec) -> dict[str, str]:
     prefix = spec.table_after + "_" if spec.table_after != spec.table else "\x01"
     parts = {"schema": spec.schema_, "names": names, "prefix": prefix}
     return {row["name"]: row["kind"] for row in rows(connection, queries.RELATIONS, parts)}
+
+
+def _reserved(connection: Connection, table: Table | None) -> frozenset[tuple[str, str, str]]:
+    """Return who has a name of the kind that a run gives to its own helpers."""
+    found = rows(connection, queries.RESERVED, {"oid": table.oid}) if table else []
+    return frozenset((one["kind"], one["schema"], one["name"]) for one in found)
 
 
 def read_types(connection: Connection, spec: Spec) -> dict[str, TypeFacts]:

@@ -6,7 +6,7 @@ fields and classes that the hash leaves out.
 """
 
 from runbook.facts.catalog import Catalog, Written
-from runbook.facts.census import Census, Group, RuleCount
+from runbook.facts.census import Census, Group, Keys, RuleCount
 from runbook.facts.owner_code import Act, OwnerCode
 from runbook.facts.runs import LedgerEntry, Recorded, Span, Unfinished
 from runbook.facts.sample import Sample
@@ -50,6 +50,7 @@ __all__ = [
     "Grant",
     "Group",
     "Index",
+    "Keys",
     "Kind",
     "LedgerEntry",
     "OwnerCode",

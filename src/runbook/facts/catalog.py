@@ -58,5 +58,8 @@ class Catalog:
     """Code of less privileged roles that would run with the connected role's rights."""
     ledger_writers: tuple[str, ...] = ()
     """Less privileged roles that may write the ledger: what it says of runs is their word."""
+    reserved: frozenset[tuple[str, str, str]] = frozenset()
+    """What has a name of the kind that a run gives to its own helpers: kind (`function`, `trigger`
+    or `relation`), schema and name."""
     sample: Sample | None = None
     """How fast a few rows were read; None where the rows were not counted either."""

@@ -27,6 +27,18 @@ class RuleCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Keys:
+    """What the rows hold in the columns of an index that is to be built."""
+
+    rows: int = 1
+    """How many rows have the same key, by the example; 1 where no two were found or sought."""
+    example: tuple[str, ...] = ()
+    """Such a key, as text."""
+    most_bytes: int = 0
+    """The longest entry's values, as they are stored; 0 where none can be too long."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Census:
     """Exact counts of one snapshot."""
 
@@ -42,6 +54,9 @@ class Census:
     rules: tuple[RuleCount, ...]
     nulls: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Rows with NULL in a column that the rules look at: column → label that they get → rows."""
+
+    keys: Mapping[str, Keys] = field(default_factory=dict)
+    """What the rows hold of each index that they could be refused by, by its name."""
 
     def with_first(self, rule: RuleCount) -> Mapping[str, int]:
         """Return the rows of each label if a rule stood before all others."""

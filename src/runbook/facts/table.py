@@ -51,6 +51,10 @@ class Column:
     """Its type, where that is not PostgreSQL's own."""
     default_is_read_by_code: bool = False
     """Whether its default has a literal that is read as `ForeignType.is_read_by_code` says."""
+    index_methods: tuple[str, ...] = field(default=(), metadata=UNHASHED)
+    """The methods of indexes that have an operator class for its type by default."""
+    is_variable: bool = field(default=False, metadata=UNHASHED)
+    """Whether its values differ in length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +191,11 @@ class Table:
     """Whether a type says which columns it has."""
     row_type_users: tuple[str, ...] = field(default=(), metadata=UNHASHED)
     """Columns whose type is, or is made of, the type of its rows."""
+
+    attributes: int = field(default=0, metadata=UNHASHED)
+    """How many columns it has, or that of its partitions which has the most, dropped ones, too."""
+    partition_keys: tuple[str, ...] = field(default=(), metadata=UNHASHED)
+    """The columns by which it or a partition is partitioned; `an expression` stands for one."""
 
     @property
     def leaves(self) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from runbook.operations.base import Scope, blocker, carried_name, not_null_name
 from runbook.vocabulary import Finding
 
+MOST_COLUMNS = 1_600
+"""MaxHeapAttributeNumber in PostgreSQL's source; a dropped column keeps its number."""
+
 
 def addition_findings(scope: Scope, column: str) -> Iterator[Finding]:
     """Yield why PostgreSQL would not add the column."""
@@ -23,6 +26,15 @@ def addition_findings(scope: Scope, column: str) -> Iterator[Finding]:
             f"The type of {table}'s rows is used by {', '.join(scope.table.row_type_users)}, "
             "so PostgreSQL refuses to alter the table.",
             "Drop that column, or change its type, for the time of the migration.",
+        )
+    if scope.table.attributes >= MOST_COLUMNS:
+        yield blocker(
+            "too-many-columns",
+            table,
+            f"{table}, or a partition of it, has {scope.table.attributes:,} columns, dropped ones "
+            f"included, and PostgreSQL allows {MOST_COLUMNS:,}.",
+            "Copy it into a new table, which forgets dropped columns (pg_dump, or CREATE TABLE … "
+            "AS), or into two.",
         )
     own, before = not_null_name(scope.table_after, column), scope.table.name
     for constraint in scope.table.constraints:

@@ -36,6 +36,7 @@ from runbook.operations.rule import Rule, label_expression, others_expression
 from runbook.operations.trigger import (
     contract_trigger,
     expand_trigger,
+    function_name,
     insert_trigger,
     serve_old_name,
     update_trigger,
@@ -352,6 +353,19 @@ class Classify(Operation):
                     "classifies new rows fires before its value is there.",
                     "Write the rule on the columns that it is generated from, or choose mode "
                     "`atomic` without --old-name-view.",
+                )
+        for kind, name in (
+            ("function", function_name(scope, self.column)),
+            ("trigger", insert_trigger(self.column)),
+            ("trigger", update_trigger(self.column)),
+        ):
+            if any((one[0], one[2]) == (kind, name) for one in scope.catalog.reserved):
+                yield blocker(
+                    "name-taken",
+                    f"{scope.schema}.{name}",
+                    f"A {kind} {name!r} is there already, and the run makes its own under that "
+                    "name.",
+                    f"Rename or drop that {kind}, then review again.",
                 )
         for trigger in scope.table.before_triggers:
             # By bytes, as PostgreSQL sorts names.

@@ -21,6 +21,7 @@ from runbook.operations.base import (
     object_name,
     with_article,
 )
+from runbook.operations.indexable import column_findings, length_findings, unique_findings
 from runbook.vocabulary import Check, Finding, Lock, Made, Phase, Role, Statement
 
 BUILD_US = 1.7
@@ -32,6 +33,9 @@ CONCURRENT_US = 2 * BUILD_US
 ENTRY_BYTES = 60
 """Bytes of one row's entry in an index, with room: 40 for an enum and a timestamp (40 MB for
 1,000,000 rows before duplicates are folded)."""
+
+MOST_KEYS = 32
+"""INDEX_MAX_KEYS in PostgreSQL's source."""
 
 _PLAINLY = sql.compose("")
 
@@ -51,6 +55,8 @@ class CreateIndex(Operation):
     def _can_be_made(self) -> Self:
         if self.unique and self.method != "btree":
             raise ValueError(f"an index by {self.method} cannot be unique")
+        if len(self.columns) > MOST_KEYS:
+            raise ValueError(f"an index takes at most {MOST_KEYS} columns")
         if len(self.columns) > 1 and self.method in {"hash", "spgist"}:
             raise ValueError(f"an index by {self.method} takes one column")
         return self
@@ -86,7 +92,20 @@ class CreateIndex(Operation):
                     f"{column!r}: it is of an enum type.",
                     "Leave out `method`, or name `hash`.",
                 )
-
+        yield from column_findings(scope, self.name, self.columns, self.method)
+        if self.unique:
+            yield from unique_findings(scope, self.name, self.columns)
+        if self.method == "btree":
+            yield from length_findings(scope, self.name)
+        for (schema, _), name in self._part_names(scope).items():
+            if ("relation", schema, name) in scope.catalog.reserved:
+                yield blocker(
+                    "name-taken",
+                    f"{schema}.{name}",
+                    f"The name {schema}.{name}, which a partition's part of index {self.name!r} "
+                    "gets, is taken.",
+                    "Rename or drop what has it, then review again.",
+                )
         derived = self._derived(scope.table_after)
         if self.name not in derived.values():
             named = ", ".join(f"{tool} {name!r}" for tool, name in derived.items())

@@ -29,7 +29,8 @@ def update_trigger(column: str) -> str:
     return _cut(f"{OWN}update_{column}")
 
 
-def _function_name(scope: Scope, column: str) -> str:
+def function_name(scope: Scope, column: str) -> str:
+    """Return the name of their function."""
     return _cut(f"runbook_classify_{scope.table.name}_{column}")
 
 
@@ -129,7 +130,7 @@ def _function(scope: Scope, column: str, label: sql.Composable, phase: Phase) ->
         sql.render(
             "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql\n"
             "    {settings}\nAS {body}",
-            function=sql.name(scope.schema, _function_name(scope, column)),
+            function=sql.name(scope.schema, function_name(scope, column)),
             settings=sql.join("\n    ", _settings(scope.schema)),
             body=sql.dollar_quoted(body),
         ),
@@ -165,7 +166,7 @@ def _trigger(
             table=scope.relation,
             event=sql.compose(event),
             when=when,
-            function=sql.name(scope.schema, _function_name(scope, column)),
+            function=sql.name(scope.schema, function_name(scope, column)),
         ),
         f"Give every row its {column}: {event.lower()}",
         lock=Lock.SHARE_ROW_EXCLUSIVE,
@@ -199,7 +200,7 @@ def _drop_function(scope: Scope, column: str, phase: Phase) -> Statement:
     return scope.statement(
         sql.render(
             "DROP FUNCTION {function}()",
-            function=sql.name(scope.schema, _function_name(scope, column)),
+            function=sql.name(scope.schema, function_name(scope, column)),
         ),
         "Drop their function",
         lock=Lock.NONE,

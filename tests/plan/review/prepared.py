@@ -26,6 +26,9 @@ SHAPE = ("W otherwise-exceeded", "N rule-takes-nothing", "N index-name")
 and the name of the index that Prisma would not derive."""
 
 
+GONE = "UPDATE tickets SET state = 'gone' WHERE state IS NULL"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A database as it is found in the wild."""
@@ -35,7 +38,7 @@ class Prepared:
     made: tuple[str, ...] = ()
     """What is done to the tickets of `spec`, or to the sample."""
     spec: str | None = RENAME
-    tickets: tuple[str, ...] = (*TICKETS, "UPDATE tickets SET state = 'gone' WHERE state IS NULL")
+    tickets: tuple[str, ...] = (*TICKETS, GONE)
     options: Mapping[str, Any] = field(default_factory=dict)
     role: str | None = None
     """Who reviews it, made and named by `made`; else a superuser."""
@@ -52,6 +55,11 @@ class Prepared:
 def atomic(**options: Any) -> dict[str, Any]:
     """Return options of the atomic mode."""
     return {"mode": "atomic", **options}
+
+
+def indexed(columns: str) -> str:
+    """Return the plain spec with another index."""
+    return PLAIN.replace('columns = ["state_2", "priority"]', f"columns = {columns}")
 
 
 UNNAMED = (
@@ -87,9 +95,7 @@ PREPARED: Mapping[str, Prepared] = {
     "tickets": Prepared(finds=()),
     "tickets, without rename": Prepared(spec=PLAIN, finds=()),
     "tickets, by sha256": Prepared(options={"proof": "sha256"}, finds=()),
-    "tickets, partitioned": Prepared(
-        tickets=(*PARTITIONED, "UPDATE tickets SET state = 'gone' WHERE state IS NULL"), finds=()
-    ),
+    "tickets, partitioned": Prepared(tickets=(*PARTITIONED, GONE), finds=()),
     "a function that names another table": Prepared(
         made=(
             "CREATE FUNCTION g() RETURNS bigint LANGUAGE plpgsql AS"
@@ -400,6 +406,117 @@ PREPARED: Mapping[str, Prepared] = {
             'columns = ["state_2", "priority"]', 'columns = ["state_2"]\nmethod = "gin"'
         ),
         finds=("B no-operator-class", "N index-name"),
+    ),
+    "a btree on json": Prepared(
+        spec=indexed('["more"]'),
+        made=("ALTER TABLE tickets ADD COLUMN more json",),
+        finds=("B no-operator-class", "N index-name"),
+        says="which cannot index column 'more': it is of type json",
+    ),
+    "a btree on an array of json": Prepared(
+        spec=indexed('["more"]'),
+        made=("ALTER TABLE tickets ADD COLUMN more json[]",),
+        finds=("B no-operator-class", "N index-name"),
+    ),
+    "gin on bigint": Prepared(
+        spec=indexed('["far"]\nmethod = "gin"'),
+        made=("ALTER TABLE tickets ADD COLUMN far bigint",),
+        finds=("B no-operator-class", "N index-name"),
+    ),
+    "types that take another's operator class": Prepared(
+        spec=indexed('["a", "b", "c", "d", "e", "f", "g"]'),
+        made=(
+            "CREATE DOMAIN short AS varchar(9)[]",
+            "CREATE TYPE pair AS (x integer, y text)",
+            *(
+                f"ALTER TABLE tickets ADD COLUMN {one}"
+                for one in (
+                    "a varchar",
+                    "b short",
+                    "c cidr",
+                    "d regclass",
+                    "e int4range",
+                    "f pair",
+                    "g int4multirange",
+                )
+            ),
+        ),
+        finds=("N index-name",),
+    ),
+    "a unique key that is none": Prepared(
+        spec=indexed('["state", "priority"]\nunique = true'),
+        finds=("B duplicate-keys", "N index-name"),
+        says="rows of 'tickets' have state = '",
+    ),
+    "a unique key over the new column": Prepared(
+        spec=indexed('["state_2"]\nunique = true'),
+        finds=("B duplicate-keys", "N index-name"),
+        says="rows of 'tickets' have state_2 = '",
+    ),
+    "a unique key with NULLs": Prepared(
+        spec=indexed('["late"]\nunique = true'),
+        made=("ALTER TABLE tickets ADD COLUMN late text",),
+        finds=("N index-name",),
+    ),
+    "a unique key in which a constraint's is": Prepared(
+        spec=indexed('["id", "state"]\nunique = true'), finds=("N index-name",)
+    ),
+    "a unique key that is not the partitions'": Prepared(
+        spec=indexed('["state", "price"]\nunique = true'),
+        tickets=(*PARTITIONED, GONE),
+        finds=("B index-impossible", "B duplicate-keys", "N index-name"),
+        says="lacks 'id', by which 'tickets' is partitioned",
+    ),
+    "an entry that fits into no page": Prepared(
+        spec=indexed('["story"]'),
+        made=(
+            "ALTER TABLE tickets ADD COLUMN story text",
+            "ALTER TABLE tickets ALTER COLUMN story SET STORAGE EXTERNAL",
+            "UPDATE tickets SET story = repeat('x', 2700) WHERE id = 1",
+        ),
+        finds=("B index-row-too-large", "N index-name"),
+    ),
+    "the run's own names": Prepared(
+        spec=PLAIN,
+        made=(
+            "CREATE FUNCTION runbook_classify_tickets_state_2() RETURNS integer"
+            " LANGUAGE sql RETURN 1",
+        ),
+        options={"mode": "online"},
+        finds=("B name-taken",),
+        says="A function 'runbook_classify_tickets_state_2' is there already",
+    ),
+    "a partition's trigger of the run's own name": Prepared(
+        spec=PLAIN,
+        tickets=(*PARTITIONED, GONE),
+        made=(
+            'CREATE TRIGGER "~runbook_update_state_2" AFTER DELETE ON tickets_1'
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        ),
+        options={"mode": "online"},
+        finds=("B name-taken",),
+    ),
+    "the name of a partition's index": Prepared(
+        spec=PLAIN,
+        tickets=(*PARTITIONED, GONE),
+        made=("CREATE SEQUENCE tickets_1_state_2_priority_idx",),
+        finds=("B name-taken",),
+    ),
+    "as many columns as there may be": Prepared(
+        spec=PLAIN,
+        tickets=(*PARTITIONED, GONE),
+        made=(
+            "CREATE TABLE wide (LIKE tickets INCLUDING DEFAULTS)",
+            "DO $$BEGIN FOR i IN 1..1596 LOOP"
+            " EXECUTE format('ALTER TABLE wide ADD COLUMN c%s int', i);"
+            " EXECUTE format('ALTER TABLE wide DROP COLUMN c%s', i); END LOOP; END$$",
+            "ALTER TABLE wide ALTER COLUMN id SET NOT NULL",
+            "ALTER TABLE tickets DETACH PARTITION tickets_rest",
+            "DROP TABLE tickets_rest",
+            "ALTER TABLE tickets ATTACH PARTITION wide DEFAULT",
+        ),
+        finds=("B too-many-columns",),
+        says="has 1,600 columns",
     ),
     "indexes alone": Prepared(
         spec=ONLY_INDEXES,
