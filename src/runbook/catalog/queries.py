@@ -229,7 +229,8 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS ki
                 WHEN 'R' THEN ' ENABLED FOR REPLICAS' WHEN 'A' THEN ' ENABLED ALWAYS' END))
             ORDER BY tgname COLLATE "C"), '[]')
         FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal) AS triggers,
-       ARRAY(SELECT rulename::text FROM pg_rewrite WHERE ev_class = c.oid AND ev_type <> '1'
+       ARRAY(SELECT rulename::text FROM pg_rewrite
+             WHERE ev_class = c.oid AND ev_type <> '1' AND ev_enabled <> 'D'
              ORDER BY rulename COLLATE "C") AS rules
 FROM pg_partition_tree(%(oid)s::oid::regclass) t
 JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -249,7 +250,8 @@ WHERE c.oid = %(oid)s AND x.grantee <> c.relowner
 GROUP BY 1, 2, 4 ORDER BY 1 NULLS FIRST, 2 NULLS FIRST, 4"""
 
 UPDATE_TRIGGERS = """\
-SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition
+SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition,
+       g.tgrelid::regclass::text AS table
 FROM pg_trigger g
 WHERE g.tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid::oid
                     FROM pg_partition_tree(%(oid)s::oid::regclass))
@@ -257,7 +259,8 @@ WHERE g.tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid::oid
 ORDER BY 1, 2"""
 
 BEFORE_TRIGGERS = """\
-SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition
+SELECT g.tgname::text AS name, pg_get_triggerdef(g.oid) AS definition,
+       g.tgrelid::regclass::text AS table
 FROM pg_trigger g
 WHERE g.tgrelid IN (SELECT %(oid)s::oid UNION SELECT relid::oid
                     FROM pg_partition_tree(%(oid)s::oid::regclass))

@@ -101,10 +101,12 @@ class Sequence:
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """An enabled user trigger that fires on UPDATE."""
+    """An enabled user trigger of the table, or of a partition, that fires on UPDATE."""
 
     name: str
     definition: str
+    table: str = field(default="", metadata=UNHASHED)
+    """Whose it is, as `regclass` prints it with an empty search path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,8 @@ class Partition:
     constraints: tuple[Part, ...] = ()
     triggers: tuple[Part, ...] = ()
     rules: tuple[str, ...] = ()
-    """Rewrite rules: they change what a statement on the partition itself does."""
+    """Rewrite rules that are enabled: they change what a statement on the partition itself
+    does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,8 @@ class Classify(Operation):
                 level=Level.WARNING,
                 code="update-trigger",
                 object=trigger.name,
-                message=f"Trigger {trigger.name!r} fires for every row that is updated.",
+                message=f"Trigger {trigger.name!r} of {trigger.table} fires for every row of it "
+                "that is updated.",
                 remedy="If it alters a column that existed before, the proof fails, and with it "
                 "the run (atomic) or the batch (online): disable it before the review, for the "
                 "time of the migration.",
@@ -336,6 +337,16 @@ class Classify(Operation):
     # -- the change, online ------------------------------------------------------------------
 
     def online_preconditions(self, scope: Scope) -> Iterator[Finding]:
+        for one in scope.table.partitions:
+            for rule in one.rules:
+                yield blocker(
+                    "rewrite-rule",
+                    rule,
+                    f"Rule {rule!r} rewrites statements on {one.schema}.{one.name}, and the "
+                    "batches of the online mode name the partition itself.",
+                    "Drop or disable the rule for the time of the migration, or choose mode "
+                    "`atomic`.",
+                )
         if not self._updates(scope):
             yield from violation_findings(scope)
         if not scope.old_name_view:

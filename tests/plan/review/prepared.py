@@ -193,6 +193,18 @@ PREPARED: Mapping[str, Prepared] = {
     "its row type in another table": Prepared(
         made=("CREATE TABLE versions (old tickets)",), finds=("B row-type-used",)
     ),
+    "a partition's rewrite rule, online": Prepared(
+        tickets=(*PARTITIONED, GONE),
+        made=("CREATE RULE quiet AS ON UPDATE TO tickets_1 DO INSTEAD NOTHING",),
+        options={"mode": "online"},
+        finds=("B rewrite-rule",),
+    ),
+    "a partition's rewrite rule": Prepared(
+        tickets=(*PARTITIONED, GONE),
+        made=("CREATE RULE quiet AS ON UPDATE TO tickets_1 DO INSTEAD NOTHING",),
+        options=atomic(),
+        finds=(),
+    ),
     "a rewrite rule": Prepared(
         made=("CREATE RULE quiet AS ON DELETE TO tickets DO INSTEAD NOTHING",),
         finds=("B rewrite-rule",),
@@ -533,6 +545,17 @@ PREPARED: Mapping[str, Prepared] = {
         finds=("N rule-takes-nothing",),
     ),
     # -- triggers ------------------------------------------------------------------------------
+    "a partition's triggers": Prepared(
+        tickets=(*PARTITIONED, GONE),
+        made=(
+            TRIGGER_FUNCTION.format(""),
+            ON_UPDATE.replace(" ON tickets ", " ON tickets_1 "),
+            "CREATE TRIGGER hears AFTER UPDATE OF priority ON tickets_rest"
+            " FOR EACH STATEMENT EXECUTE FUNCTION f()",
+        ),
+        finds=("W update-trigger", "W update-trigger"),
+        says="of public.tickets_rest fires",
+    ),
     "a trigger on update": Prepared(
         made=(TRIGGER_FUNCTION.format(""), ON_UPDATE), finds=("W update-trigger",)
     ),
