@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from runbook.errors import RefusedError, RolledBack
-from runbook.plan import build_plan, review
+from runbook.plan import blockers, build_plan, review
 from runbook.run.drift import differences
 from tests.cases import RENAMED
 from tests.conftest import NEWEST, Cluster, Database, cluster_of
@@ -168,6 +168,21 @@ def test_comparisons_see_what_a_partition_has(kind: str, empty_newest: Database)
     for way in (migrate, migrate_online):
         with pytest.raises(RefusedError, match=r"partitions\.tickets_"):
             way(empty_newest, TWO_INDEXES, catalog=catalog)
+
+
+def test_a_constraint_of_the_new_columns_name_is_found(empty_newest: Database) -> None:
+    """Of a partition: the column's NOT NULL gets that name there, too, from PostgreSQL 18 on."""
+    empty_newest.execute(
+        *LEAVES,
+        LISTENING[0],
+        "ALTER TABLE tickets_1 ADD CONSTRAINT tickets_level_not_null CHECK (id >= 0)",
+    )
+    found = blockers(review(CLASSIFIED, catalog_of(empty_newest, CLASSIFIED), ATOMIC))
+    assert [(one.code, one.object) for one in found] == [
+        ("name-taken", "public.tickets_1.tickets_level_not_null")
+    ]
+    with pytest.raises(RolledBack, match="42710"):
+        migrate(empty_newest, CLASSIFIED)
 
 
 # -- triggers --------------------------------------------------------------------------------------

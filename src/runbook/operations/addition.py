@@ -37,15 +37,25 @@ def addition_findings(scope: Scope, column: str) -> Iterator[Finding]:
             "AS), or into two.",
         )
     own, before = not_null_name(scope.table_after, column), scope.table.name
+    # Older versions forget the name of NOT NULL.
+    keeps_names = scope.catalog.server.version_number >= 180_000
     for constraint in scope.table.constraints:
         carried = carried_name(constraint.name, before, scope.table_after)
-        # Older versions forget the name of NOT NULL.
-        if own in {constraint.name, carried} and scope.catalog.server.version_number >= 180_000:
+        if own in {constraint.name, carried} and keeps_names:
             yield blocker(
                 "name-taken",
                 f"{table}.{constraint.name}",
                 f"Constraint {constraint.name!r} has, or gets, the name {own!r}, which the "
                 f"NOT NULL of {column!r} will have.",
+                "Rename that constraint.",
+            )
+    for one in scope.table.partitions:
+        if any(part.name == own for part in one.constraints) and keeps_names:
+            yield blocker(
+                "name-taken",
+                f"{one.schema}.{one.name}.{own}",
+                f"Partition {one.schema}.{one.name} has a constraint {own!r}, the name of the NOT "
+                f"NULL of {column!r}.",
                 "Rename that constraint.",
             )
 

@@ -163,7 +163,10 @@ def test_a_row_that_stays_locked_stops_the_run(sample_newest: Database) -> None:
     with (
         sample_newest.connect(application_name="forgotten") as holder,
         at("backfill", "begins", lambda: hold_a_row(holder)) as tell,
-        pytest.raises(Stopped, match=r"1 rows could not be classified.*forgotten"),
+        pytest.raises(
+            Stopped,
+            match=r"1 rows could not be classified.* in public\.enrichment_logs:.*forgotten",
+        ),
     ):
         migrate_online(sample_newest, limits=Limits(max_wait_ms=300), tell=tell)
     assert migrate_online(sample_newest).updated == 282

@@ -138,9 +138,14 @@ class Rows:
     def _given_up(self, swept: Swept) -> Stopped:
         waited_s = self.watch.pace.limits.max_wait_ms / 1000
         who = said(holders(self.watch.connection, self.desk.table.oid))
+        oids = [one.table_oid for one in swept.left]
+        tables = ", ".join(
+            name for (name,) in self.watch.connection.execute(_NAMES, [oids]).fetchall()
+        )
         return Stopped(
-            f"{swept.wrong:,} rows could not be classified for {waited_s:,.1f} s: they are locked, "
-            f"or something of the application gives them another label. {who}.",
+            f"{swept.wrong:,} rows could not be classified for {waited_s:,.1f} s, in {tables}: "
+            "they are locked, or something of the application gives them another label. "
+            f"{who}.",
             "Run again when they are let go.",
         )
 
@@ -275,6 +280,11 @@ def _one(connection: psycopg.Connection[Any], query: str) -> Any:
     assert row is not None
     return row[0]
 
+
+_NAMES: LiteralString = """\
+SELECT format('%%I.%%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%s) ORDER BY 1"""
 
 _LEAVES: LiteralString = """\
 SELECT n.nspname::text, c.relname::text
