@@ -60,7 +60,7 @@ def main(conninfo: str, mode: Mode, jobs: int) -> None:
             apply = _atomic if mode == "atomic" else partial(_online, jobs=jobs)
             applied = apply(lambda: connect(target), spec, catalog, plan)
         with _timed("count the rows"):
-            counted = applied.counted or count_rows(connection, spec)
+            counted = applied.counted or count_rows(connection, spec, None)
         with _timed("read the catalog again"):
             entry = read_catalog(connection, spec).applied
             assert entry is not None

@@ -186,6 +186,11 @@ WHY: Mapping[str, str] = {
     "model-drift": (
         "The application's models would not fit the migrated table either, for another reason."
     ),
+    "changed-since": (
+        "What the application writes after the cutover is its own: the run answers for the rows as "
+        "it left them."
+    ),
+    "not-asked": "What a check reads was changed since the run, so it has no answer any more.",
     "tool-history": (
         "A tool that does not know that the migration was run may run it again, or see a "
         "difference that it wants to take back."

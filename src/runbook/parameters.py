@@ -146,6 +146,7 @@ class VerifyParameters(TargetParameters):
     """Parameters of `03_verify.ipynb`."""
 
     allow_models: StrictBool
+    strict: StrictBool
 
 
 class FleetParameters(Parameters):

@@ -1,16 +1,20 @@
 """Online steps by command and by bare papermill: outcome, exit code, what is archived."""
 
 import json
+import threading
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from runbook.vocabulary import Phase
 from tests.cli.test_refusals import run
 from tests.conftest import Database
-from tests.migrating import migrate_online, stop_online
+from tests.embedded.other_processes import wait_for
+from tests.migrating import check, migrate_online, stop_online
 from tests.notebook.papermilling import bundles, manifest, notebook, papermill
 from tests.notebook.test_outcomes import CRITERIA, KEYS, LABELS, told
 from tests.run.online.test_online import at
@@ -93,6 +97,48 @@ def test_the_command_migrates_online(sample_newest: Database) -> None:
     for one in content["statements"]:
         if one["phase"] != "backfill":
             assert " ".join(one["sql"].split()) in squeezed
+
+
+class Application:
+    """Writes by whatever name the table has, with its own labels once there are any, until it is
+    told to end; each write in a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.ended, self.since = database, threading.Event(), 0
+        self.thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> "Application":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def _work(self) -> None:
+        with self.database.connect() as connection:
+            while not self.ended.wait(0.02):
+                with suppress(psycopg.errors.UndefinedTable):
+                    connection.execute(
+                        "UPDATE llama_logs SET status = 'FAILED', operation = 'other'"
+                        " WHERE id = (SELECT id FROM llama_logs WHERE operation <> 'other' LIMIT 1)"
+                    )
+                    connection.execute(
+                        "INSERT INTO llama_logs (operation, status, category)"
+                        " VALUES ('cache:x', 'SUCCESS', 'FAILED')"
+                    )
+                    self.since += 2
+
+
+def test_an_application_that_writes_by_the_new_name_at_once_fails_no_run(
+    sample_newest: Database,
+) -> None:
+    with Application(sample_newest) as application:
+        code, content, _ = told("migrate", sample_newest, "--mode", "online")
+        assert (code, content["outcome"]) == (0, "succeeded"), content["message"]
+        assert all(check["passed"] for check in content["checks"])
+        wait_for(lambda: application.since > 2 or not application.thread.is_alive())
+        assert all(one.passed for one in check(sample_newest).values())
 
 
 def test_bare_papermill_migrates_online(sample_newest: Database, tmp_path: Path) -> None:

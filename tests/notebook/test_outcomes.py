@@ -158,18 +158,26 @@ def test_a_check_that_fails_later_is_told_first(sample_newest: Database) -> None
     assert all(check["id"] in content["message"] for check in failed)
 
 
-def test_a_label_altered_since_is_counted_as_it_is_and_judged_by_the_rules(
-    sample_newest: Database,
-) -> None:
+def test_a_label_altered_since_is_counted_as_it_is_and_reported(sample_newest: Database) -> None:
     migrate(sample_newest)
+    assert told("verify", sample_newest, "--strict")[0] == 0
     sample_newest.execute(
         "UPDATE llama_logs SET category = 'FAILED'"
         " WHERE id = (SELECT id FROM llama_logs WHERE category = 'CACHED')"
     )
-    code, content, _ = told("verify", sample_newest)
+    code, content, _ = told("verify", sample_newest, "--strict")
     assert (code, content["outcome"]) == (4, "check-failed")
-    failed = {check["id"] for check in content["checks"] if not check["passed"]}
-    assert {"distribution", "rules"} <= failed
+    assert content["message"].startswith("As migrated, and changed since: 1 row has another label")
+    assert all(check["passed"] for check in content["checks"])
+    # The same of whoever migrates again.
+    code, content, _ = told("migrate", sample_newest)
+    assert (code, content["outcome"]) == (0, "already-applied")
+    assert "1 row has another label" in content["message"]
+    code, content, _ = told("verify", sample_newest)
+    assert (code, content["outcome"]) == (0, "succeeded")
+    assert "1 row has another label than the rules give (id = " in content["message"]
+    (finding,) = content["findings"]
+    assert (finding["level"], finding["code"]) == ("note", "changed-since")
     assert content["counts"]["predicted"] == LABELS
     assert content["counts"]["after"] == {
         "total": 4052,

@@ -32,6 +32,12 @@ def test_every_check_passes_after_the_migration_the_six_of_the_plan_first(
     assert all(result.sql and result.title for result in results.values())
 
 
+BY_RUN = (
+    "UPDATE runbook.ledger"
+    " SET cutover = jsonb_set(cutover, '{snapshot}', to_jsonb(pg_current_snapshot()::text))"
+)
+"""Puts the cutover after what was written so far, as if the run had written it."""
+
 TAMPERED = {
     "SCHEMA-01": "ALTER TABLE llama_logs RENAME COLUMN reason TO why",
     "SCHEMA-02": "CREATE TABLE enrichment_logs ()",
@@ -39,8 +45,8 @@ TAMPERED = {
     "SCHEMA-04": "ALTER TABLE llama_logs RENAME COLUMN user_id TO owner_id",
     "SCHEMA-05": "ALTER TABLE llama_logs ALTER category DROP NOT NULL;"
     "UPDATE llama_logs SET category = NULL WHERE operation = 'admin_correction'",
-    "distribution": "UPDATE llama_logs SET category = 'FAILED' WHERE category = 'CACHED'",
-    "rules": "UPDATE llama_logs SET category = 'FAILED' WHERE category = 'CACHED'",
+    "distribution": f"UPDATE llama_logs SET category = 'FAILED' WHERE category = 'CACHED';{BY_RUN}",
+    "rules": f"UPDATE llama_logs SET category = 'FAILED' WHERE category = 'CACHED';{BY_RUN}",
     "column": "ALTER TABLE llama_logs ALTER category SET DEFAULT 'CREATED'",
     "index": 'DROP INDEX "llama_logs_category_createdAt_idx";'
     'CREATE INDEX "llama_logs_category_createdAt_idx" ON llama_logs (category, created_at DESC)',
@@ -67,11 +73,14 @@ def test_an_invalid_index_fails_its_check(migrated: Database) -> None:
     assert not check(migrated)["index"].passed
 
 
-def test_rows_written_since_are_judged_by_the_rules(migrated: Database) -> None:
+def test_rows_written_since_are_no_fault_of_the_run(migrated: Database) -> None:
     row = "INSERT INTO llama_logs (operation, status, category) VALUES ('cache:x', 'SUCCESS', '{}')"
     migrated.execute(row.format("CACHED"))
     assert all(result.passed for result in check(migrated).values())
     migrated.execute(row.format("CREATED"))
+    failed = [result.id for result in check(migrated).values() if not result.passed]
+    assert failed == []
+    migrated.execute(BY_RUN)
     failed = [result.id for result in check(migrated).values() if not result.passed]
     assert failed == ["distribution", "rules"]
 

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from runbook import sql
 from runbook.catalog.queries import LOCK_HOLDER
-from runbook.facts import LedgerEntry, Recorded, Span, Unfinished
+from runbook.facts import Cutover, LedgerEntry, Recorded, Span, Unfinished
 from runbook.spec import Spec
 from runbook.trust.ledger import TABLES, home
 
@@ -26,7 +26,7 @@ def read_applied(
     Where the database was restored from a dump since, every OID is another: there the name decides.
     """
     row = _run(connection, ledger_schema, spec, _APPLIED)
-    return LedgerEntry(**row) if row else None
+    return _entry(row) if row else None
 
 
 def read_recorded(
@@ -41,7 +41,7 @@ def read_recorded(
     if row is None:
         return None
     own = {name: row.pop(name) for name in ("taken_back_at", "taken_back_by")}
-    return Recorded(ledger_schema=ledger_schema, entry=LedgerEntry(**row), **own)
+    return Recorded(ledger_schema=ledger_schema, entry=_entry(row), **own)
 
 
 def _run(
@@ -64,6 +64,14 @@ def _run(
             sql.render(query, entry=sql.raw(_ENTRY), home=home(ledger_schema), **parts).encode(),
             wanted,
         ).fetchone()
+
+
+def _entry(row: dict[str, Any]) -> LedgerEntry:
+    noted = row["cutover"]
+    cutover = noted and Cutover(
+        snapshot=noted["snapshot"], own=int(noted["own"]), tables=tuple(noted["tables"])
+    )
+    return LedgerEntry(**{**row, "cutover": cutover})
 
 
 def read_unfinished(
@@ -121,7 +129,8 @@ l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
        coalesce(c.oid <> l.table_oid, false) AS is_restored,
        l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
-       l.rows, l.categories, l.fingerprint, l.hashes, l.plan"""
+       l.rows, l.categories, l.fingerprint, l.hashes, l.plan,
+       to_jsonb(l) -> 'cutover' AS cutover"""
 
 _APPLIED: LiteralString = """\
 SELECT {entry}

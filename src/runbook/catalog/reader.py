@@ -75,7 +75,9 @@ def read_catalog(
         tell("counting the rows by the rules", 0.1)
         runs = any(one.runs_by(frozenset({Act.READ})) for one in code)
         count = count and (trust_owner_code or not runs)
-        counts = count and _has_own_rows(table)
+        applied = None if problem else read_applied(connection, ledger_schema, spec)
+        # What is applied is not planned again, and its rules may not fit the table any more.
+        counts = count and _has_own_rows(table) and applied is None
         if counts and table is not None:
             # Nobody can add any that the queries on the rows would run.
             require_known(
@@ -97,7 +99,7 @@ def read_catalog(
             ledger_problem=problem,
             ledger_writers=() if problem else ledger_writers(connection, ledger_schema),
             owner_code=code,
-            applied=None if problem else read_applied(connection, ledger_schema, spec),
+            applied=applied,
             unfinished=None if problem else read_unfinished(connection, ledger_schema, spec),
             written=written(connection, table.oid) if table else None,
             reserved=_reserved(connection, table),

@@ -188,6 +188,11 @@ def migrate(**options: Any) -> None:
 @report_options
 @trust_option
 @models_option
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail (4) where others have changed rows, or columns that the rules read, since the run.",
+)
 def verify(**options: Any) -> None:
     """Ask all checks of an applied migration again. Changes nothing."""
     _run("verify", options)

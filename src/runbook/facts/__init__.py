@@ -8,7 +8,7 @@ fields and classes that the hash leaves out.
 from runbook.facts.catalog import Catalog, Written
 from runbook.facts.census import Census, Group, Keys, RuleCount
 from runbook.facts.owner_code import Act, OwnerCode
-from runbook.facts.runs import LedgerEntry, Recorded, Span, Unfinished
+from runbook.facts.runs import Cutover, LedgerEntry, Recorded, Span, Unfinished
 from runbook.facts.sample import Sample
 from runbook.facts.server import OLDEST, Server
 from runbook.facts.surroundings import (
@@ -46,6 +46,7 @@ __all__ = [
     "Census",
     "Column",
     "Constraint",
+    "Cutover",
     "ForeignType",
     "Grant",
     "Group",

@@ -6,6 +6,18 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cutover:
+    """The moment of a run's last commit, by which rows written since are told from the run's."""
+
+    snapshot: str
+    """PostgreSQL's `pg_snapshot`, taken under the run's lock: which transactions had ended."""
+    own: int
+    """The number of the run's own transaction."""
+    tables: tuple[int, ...]
+    """OIDs of the table and all its partitions."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
     """An applied run, as the ledger of the database recorded it."""
 
@@ -32,6 +44,8 @@ class LedgerEntry:
     """The sum of the hashes of all rows of the table afterwards, where it was taken."""
     plan: Mapping[str, Any] = field(repr=False)
     """The plan as plain data."""
+    cutover: Cutover | None = None
+    """None where a version recorded it that did not note that."""
 
     @property
     def content(self) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import psycopg
 
-from runbook.catalog.ledger import read_recorded
+from runbook.catalog import snapshot
+from runbook.catalog.ledger import read_applied, read_recorded
 from runbook.errors import (
     BlockedError,
     ChecksFailed,
@@ -246,7 +247,9 @@ class Migration(Planning[MigrateParameters], Checking[MigrateParameters]):
             self.tell_progress()
             self.show(*timeline(journal), statements.executed(journal.executed))
         before = self.record.counts.before
-        self._counted = count_rows(self.connection, self.spec)
+        entry = read_applied(self.connection, plan.ledger_schema, self.spec)
+        with snapshot(self.connection):
+            self._counted = count_rows(self.connection, self.spec, entry.cutover if entry else None)
         self.note_rows(self._counted)
         self.record.counts.before = before
 

@@ -9,13 +9,18 @@ from runbook.parameters import TargetParameters, VerifyParameters
 from runbook.record import CountAfter, Counts, Stage
 from runbook.report import html
 from runbook.verify import Counted, verify
-from runbook.vocabulary import Check, CheckResult
+from runbook.vocabulary import Check, CheckResult, Finding
 
 P = TypeVar("P", bound=TargetParameters)
 
 
 class Checking(Session[P]):
     """A notebook that asks the checks."""
+
+    _found: tuple[Finding, ...] = ()
+    """What others have changed since the run."""
+    _untold = ""
+    """Why rows written since cannot be told from the run's, if so."""
 
     def ask(self, counted: Counted | None = None) -> Counted:
         """Ask every check, note the answers and show them; return the rows as counted, here or,
@@ -31,12 +36,21 @@ class Checking(Session[P]):
             more=self.further_checks(),
         )
         self.record.checks = [vars(result).copy() for result in verified.results]
+        self._found = verified.findings
+        self._untold = verified.rows.since.untold
         self.show(_checks(verified.results))
+        if verified.findings:
+            self.note_findings(verified.findings)
         return verified.rows
 
     @property
     def allows_models(self) -> bool:
         """Whether the module that the spec names may be imported."""
+        return False
+
+    @property
+    def must_be_unchanged(self) -> bool:
+        """Whether what others have changed since the run is a failure."""
         return False
 
     def further_checks(self) -> tuple[Check, ...]:
@@ -52,7 +66,8 @@ class Checking(Session[P]):
         )
 
     def judge(self, outcome: Outcome, message: str) -> None:
-        """End the run by the checks: well if all passed. Raises `ChecksFailed` otherwise."""
+        """End the run by the checks: well if all passed, whatever others have changed since.
+        Raises `ChecksFailed` otherwise."""
         failed = [check for check in self.record.checks if not check["passed"]]
         if failed:
             applied = (
@@ -65,9 +80,16 @@ class Checking(Session[P]):
                 f"{', '.join(check['id'] for check in failed)}.",
                 f"{applied} {failed[0]['id']} expected {failed[0]['expected']!r} "
                 f"and observed {failed[0]['observed']!r}: run its SQL (it is in the report), find "
-                "out what changed it, mend that, and verify again.",
+                f"out what changed it, mend that, and verify again. {self._untold}".strip(),
             )
-        self.finish(outcome, message)
+        changed = " ".join(one.message for one in self._found)
+        if changed and self.must_be_unchanged:
+            raise ChecksFailed(
+                f"As migrated, and changed since: {changed}",
+                "The migration is applied, and this is others' doing. Without --strict it is "
+                "reported and no failure.",
+            )
+        self.finish(outcome, f"{message} {changed}".strip())
 
 
 class Verification(Checking[VerifyParameters]):
@@ -77,10 +99,15 @@ class Verification(Checking[VerifyParameters]):
     acts = frozenset({Act.READ})
     stage = Stage.READING
     parameters_type = VerifyParameters
+    counts_rows = False  # the checks do
 
     @property
     def allows_models(self) -> bool:
         return self.parameters.allow_models
+
+    @property
+    def must_be_unchanged(self) -> bool:
+        return self.parameters.strict
 
     def recorded(self) -> None:
         """Show the run that the ledger recorded."""

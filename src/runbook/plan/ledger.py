@@ -7,7 +7,7 @@ the run's id, counts and fingerprint are known only when it runs.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import resources
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
@@ -57,10 +57,27 @@ def record_run(
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
         "unvalidated": json(list(unvalidated(plan.facts, plan.table_before, plan.table_after))),
+        "cutover": _cutover(plan),
         "plan": recorded_plan(ledger_schema, plan),
         **measured,
     }
     return _insert(ledger_schema, "ledger", columns)
+
+
+def _cutover(plan: Plan) -> sql.Composable:
+    """Return the expression for what tells the rows of the run from those written since: the
+    transactions that had ended, the run's own, and the tables with rows. It is evaluated under the
+    run's lock, when nobody else has written to the table and not ended."""
+    return sql.compose(_CUTOVER, table=sql.named(plan.schema, plan.table_after))
+
+
+_CUTOVER: LiteralString = """\
+(SELECT jsonb_build_object(
+    'snapshot', pg_current_snapshot()::text,
+    'own', pg_current_xact_id()::text,
+    'tables', (SELECT jsonb_agg(oid::bigint) FROM (
+        SELECT {table}::regclass UNION SELECT relid FROM pg_partition_tree({table}::regclass)
+    ) AS tree (oid))))"""
 
 
 def record_rollback(

@@ -9,7 +9,7 @@ import psycopg
 from runbook import sql
 from runbook.catalog import snapshot
 from runbook.facts import LedgerEntry
-from runbook.operations.base import Expected
+from runbook.operations.base import Expected, note, warning
 from runbook.plan.applied import altered, unvalidated_of
 from runbook.plan.changes import names_not_null
 from runbook.spec import Spec
@@ -17,8 +17,8 @@ from runbook.trust.holding import holding, require_known
 from runbook.trust.settings import for_reading
 from runbook.verify.ask import Failure, ask
 from runbook.verify.models import model_checks, require_models
-from runbook.verify.rows import Counted, count_rows
-from runbook.vocabulary import Check, CheckResult
+from runbook.verify.rows import Counted, Unasked, count_rows
+from runbook.vocabulary import Check, CheckResult, Finding
 
 Connection = psycopg.Connection[Any]
 
@@ -29,6 +29,8 @@ class Verified:
 
     rows: Counted
     results: tuple[CheckResult, ...]
+    findings: tuple[Finding, ...]
+    """What cannot be asked any more, and what others have changed since the run."""
 
 
 def verify(
@@ -56,17 +58,35 @@ def verify(
     with snapshot(connection, holding(connection, tables, ledger_schema=ledger_schema)):
         connection.execute(for_reading().encode())
         require_known(connection, tables, ledger_schema=ledger_schema, known=known_code)
-        counted = counted or count_rows(connection, spec)
+        counted = counted or count_rows(connection, spec, entry.cutover)
         expected = _expected_of(spec, entry, counted)
-        results = [
-            _judge(check, connection, counted) for check in (*_checks(spec, expected), *more)
-        ]
+        asked = [_judge(check, connection, counted) for check in (*_checks(spec, expected), *more)]
+    results = [one for one in asked if isinstance(one, CheckResult)]
     if spec.models:
         require_models(spec, allowed=allow_models)
         results += _ask_models(connection, spec, expected)
     named = set(expected.criteria.values())
     results.sort(key=lambda r: (r.id not in named, r.id if r.id in named else ""))
-    return Verified(rows=counted, results=tuple(results))
+    unasked = (one for one in asked if isinstance(one, Finding))
+    return Verified(
+        rows=counted, results=tuple(results), findings=(*unasked, *_changed(spec, counted))
+    )
+
+
+def _changed(spec: Spec, counted: Counted) -> Iterator[Finding]:
+    """Yield that rows were changed since the run, which is no fault of its."""
+    since = counted.since
+    if not since.total:
+        return
+    more = ", …" if since.total > len(since.examples) else ""
+    named = f" ({'; '.join(since.examples)}{more})" if since.examples else ""
+    rows = "1 row has" if since.total == 1 else f"{since.total:,} rows have"
+    yield note(
+        "changed-since",
+        f"{spec.schema_}.{spec.table_after}",
+        f"{rows} another label than the rules give{named}, written since the cutover.",
+        "Nothing is to be done if the application means it; a rollback would lose these labels.",
+    )
 
 
 def _ask_models(connection: Connection, spec: Spec, expected: Expected) -> list[CheckResult]:
@@ -89,7 +109,7 @@ def _expected_of(spec: Spec, entry: LedgerEntry, counted: Counted) -> Expected:
         named_not_null=not altered(entry) and names_not_null(entry.plan["facts"]),
         rows_sql=counted.sql,
         total=counted.total,
-        categories=counted.predicted,
+        categories=counted.expected,
         unvalidated=unvalidated_of(entry),
         criteria={str(check): name for check, name in spec.criteria.items()},
     )
@@ -122,9 +142,17 @@ def _checks(spec: Spec, expected: Expected) -> Iterator[Check]:
     )
 
 
-def _judge(check: Check, connection: Connection, counted: Counted) -> CheckResult:
-    """Ask a check, or take its answer from the counted rows, and compare it with the expected."""
+def _judge(check: Check, connection: Connection, counted: Counted) -> CheckResult | Finding:
+    """Ask a check, or take its answer from the counted rows, and compare it with the expected;
+    return a finding where it cannot be asked any more."""
     observed = _value(connection, check.sql) if check.part is None else counted.answer(check.part)
+    if isinstance(observed, Unasked):
+        return warning(
+            "not-asked",
+            check.id,
+            f"Check {check.id} cannot be asked any more: {observed}.",
+            "The run's own report has its answer at the cutover; the other checks were asked.",
+        )
     return CheckResult(
         id=check.id,
         title=check.title,

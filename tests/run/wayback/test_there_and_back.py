@@ -1,5 +1,6 @@
 """There and back: the database is as it was, and the migration can be applied again."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,11 @@ import pytest
 from runbook.errors import RefusedError
 from runbook.plan import build_plan
 from runbook.spec import load_spec
-from tests.cases import RENAMED
+from tests.cases import CASES, RENAMED
 from tests.conftest import MAJORS, Cluster, Database, cluster_of
 from tests.migrating import ATOMIC, ONLINE, catalog_of, check, migrate, migrate_online
 from tests.operations.test_specs import TICKETS, spec_of
-from tests.run.wayback.rolling_back import roll_back
+from tests.run.wayback.rolling_back import hand_set_of, refusals, roll_back
 from tests.state import logical_state
 
 SAME = "every row is as it was before the migration"
@@ -122,6 +123,22 @@ def test_what_is_gone_or_altered_since_is_told(sample: Database) -> None:
     wrong = roll_back(sample).catalog.wrong
     assert [one for one in wrong if "retry_count" in one] != []
     assert [one for one in wrong if "reason" in one and "varying(1000)" in one] != []
+
+
+def test_a_column_of_the_rules_that_was_dropped_since_has_a_way_out(cluster: Cluster) -> None:
+    case = CASES["classify first"]
+    database = case.make(cluster)
+    migrate(database, case.spec)
+    database.execute("ALTER TABLE issues DROP COLUMN state")
+    (found,) = refusals(database, case.spec)
+    assert found.code == "gone"
+    (add,) = re.findall(r'ALTER TABLE "public"."issues" ADD COLUMN [^;]+', found.remedy)
+    database.execute(add)  # as it says, by the letter
+    assert refusals(database, case.spec) == () and hand_set_of(database, case.spec).rows == 800
+    back = roll_back(database, case.spec, discard=True)
+    assert back.rows.verdict.startswith("rows were written since the migration")
+    assert database.value("SELECT count(*) FROM tickets") == 1000
+    cluster.drop(database)
 
 
 def test_the_rows_of_the_ledger_are_never_changed(sample: Database) -> None:

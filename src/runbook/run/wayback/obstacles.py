@@ -243,8 +243,28 @@ def _gone(connection: Connection, plan: Plan, table: Table) -> Iterator[Finding]
             "gone",
             f"{plan.schema}.{name}",
             f"The {kind} {name!r} that the run left is gone from the table, or has another name.",
-            "Make it again as it was, or give it that name back, then roll back again.",
+            "Make it again as it was, or give it that name back, then roll back again."
+            + _added_again(plan, name if kind == "column" else ""),
         )
+
+
+def _added_again(plan: Plan, name: str) -> str:
+    """Return how a column that was there before the run is made again, and what that does not give
+    back; '' for any other name."""
+    columns = {one["name"]: one for one in plan.facts["table"]["columns"]}
+    if name not in columns:
+        return ""
+    add = sql.render(
+        "ALTER TABLE {table} ADD COLUMN {column}",
+        table=sql.name(plan.schema, plan.table_after),
+        column=name,
+    )
+    return (
+        f" If its values may be lost: {add} {columns[name]['type']}; with the default and the "
+        "constraints that it had. The rollback then says that rows were written since, and where "
+        "the rules read the column, --discard-categories gives up the labels that they do not give "
+        "any more."
+    )
 
 
 _COUNTED = ("column", "type")
