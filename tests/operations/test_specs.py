@@ -350,7 +350,7 @@ MUTATIONS = {
     "one byte": "UPDATE public.issues SET state = 'opeN' WHERE state = 'open' AND id = 1",
     "NULL and empty": "UPDATE public.issues SET state = '' WHERE id = 5",
     "values swapped": "UPDATE public.issues SET priority = 3 - priority WHERE id IN (1, 4)",
-    "one lost, one twice": "DELETE FROM public.issues WHERE id = 1;"
+    "one lost, one twice": "WITH lost AS (DELETE FROM public.issues WHERE id = 1)"
     " INSERT INTO public.issues SELECT * FROM public.issues WHERE id = 2",
 }
 

@@ -12,7 +12,8 @@ import pytest
 
 from runbook.embedded import Server, wheel_binaries
 from tests.conftest import DEBIAN, MAJORS, SETTINGS, Cluster, Database
-from tests.run.states import STATES, made, require_right, require_taken_back
+from tests.migrating import check
+from tests.run.states import CASE, STATES, made, require_right, require_taken_back
 
 TELLING = {
     "stopped at index", "stopped, partitioned", "applied online with a view", "rolled back",
@@ -146,3 +147,14 @@ def test_pg_upgrade_from_15_to_16_to_18() -> None:
                 require_right(state, database, before, restored=False)
         finally:
             server.destroy()
+
+
+def test_rows_that_differ_are_not_taken_for_later_ones_in_a_restored_database(
+    newest: Cluster, tidy: list[Database]
+) -> None:
+    database, before = made("applied", newest)
+    database.execute("UPDATE issues SET state_2 = 'closed' WHERE id = 7")
+    again = restored(database, newest)
+    tidy += [database, before, again]
+    assert check(database, CASE.spec)["rules"].passed
+    assert not check(again, CASE.spec)["rules"].passed

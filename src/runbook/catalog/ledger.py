@@ -67,7 +67,8 @@ def _run(
 
 
 def _entry(row: dict[str, Any]) -> LedgerEntry:
-    noted = row["cutover"]
+    # In a database that was restored since, other transactions have these numbers.
+    noted = None if row["is_restored"] else row["cutover"]
     cutover = noted and Cutover(
         snapshot=noted["snapshot"], own=int(noted["own"]), tables=tuple(noted["tables"])
     )

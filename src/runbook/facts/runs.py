@@ -45,7 +45,8 @@ class LedgerEntry:
     plan: Mapping[str, Any] = field(repr=False)
     """The plan as plain data."""
     cutover: Cutover | None = None
-    """None where a version recorded it that did not note that."""
+    """None where a version recorded it that did not note that, or where that says nothing since the
+    database was restored from a dump."""
 
     @property
     def content(self) -> dict[str, Any]:

@@ -51,8 +51,9 @@ def written_since(
     open transaction's snapshot."""
     if cutover is None:
         return Since(
-            untold="The run was recorded by a version of the runbook that did not note the moment "
-            "of its cutover: what was written since cannot be told from what the run wrote."
+            untold="What was written since cannot be told from what the run wrote: the database "
+            "was restored from a dump since, or the run was recorded by a version of the runbook "
+            "that did not note the moment of its cutover."
         )
     newest = _newest(connection)
     first = _parts(cutover.snapshot)[0]
