@@ -47,7 +47,8 @@ def place(newest: Cluster, tmp_path: Path) -> Iterator[Owned]:
 
 def test_a_module_that_a_spec_names_is_imported_only_by_leave(place: Owned) -> None:
     trace = place.folder / "trace"
-    (place.folder / "evilmod.py").write_text(f"open({str(trace)!r}, 'w')\n", "utf-8")
+    (place.folder / "evilmod.py").write_text("import evilbeside\n", "utf-8")
+    (place.folder / "evilbeside.py").write_text(f"open({str(trace)!r}, 'w')\n", "utf-8")
     models = '\n[models]\nmodule = "evilmod"\nmodel = "Issue"\n'
     (place.folder / "evil.toml").write_text(SPEC + models, "utf-8")
     for command in ("review", "migrate", "rehearse"):

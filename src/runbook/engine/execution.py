@@ -140,7 +140,9 @@ def _client(
     # A graceful shutdown stalls 3.4 s in 7 of 94 runs; 1 s is enough for exit hooks. The interrupt
     # that is part of it is no error to be told about, hence the level.
     rest.setdefault("config", Config(KernelManager=connection | {"shutdown_wait_time": 1.0}))
-    rest.setdefault("extra_arguments", ["--log-level=50"])
+    given = rest.get("extra_arguments", ["--log-level=50"])
+    # Before 9.7 IPython puts the current folder on the path whatever `SAFE_PATH` says.
+    rest["extra_arguments"] = [*given, "--InteractiveShellApp.ignore_cwd=True"]
     return Client(
         manager,
         prepared,

@@ -17,6 +17,10 @@ from papermill.translators import papermill_translators
 from runbook.database import ARCHIVING, HIDDEN_URL, is_reference
 from runbook.secrets import Scrubber, find, scrubber_for
 
+SAFE_PATH = "PYTHONSAFEPATH"
+"""By it neither a kernel nor a process that it starts, a fleet's worker say, looks for modules in
+the current folder: that is data, such as the checkout of a stranger's specs."""
+
 HIDDEN = "hidden"
 """What stands for the value of a parameter that the notebook does not know."""
 
@@ -35,7 +39,7 @@ class Prepared:
 def take_secrets(nb: NotebookNode, kernel_name: str) -> Prepared:
     """Take every secret out of a notebook; return what makes it run all the same."""
     given = nb.metadata.setdefault("papermill", {}).get("parameters", {})
-    environment = os.environ | {ARCHIVING: "yes"}
+    environment = os.environ | {ARCHIVING: "yes", SAFE_PATH: "1"}
     values = list(_texts(given))
     url = given.get("database_url")
     if isinstance(url, str) and not is_reference(url):

@@ -1,7 +1,10 @@
 """Checks by the application's own SQLAlchemy models: they import, map the table, and query it."""
 
 import importlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -63,6 +66,19 @@ _ALLOW = (
 )
 
 
+def _imported(models: Models) -> ModuleType:
+    """Import the module that a spec names and `may_import` allows.
+
+    It may lie in the current folder. That is searched from here on, since imports of its own may
+    come late: after the standard library, before what is installed, as a notebook's kernel does.
+    """
+    folder = str(Path.cwd())
+    if not models.module.startswith(_SHIPPED) and folder not in sys.path:
+        installed = (n for n, path in enumerate(sys.path) if path.endswith("-packages"))
+        sys.path.insert(next(installed, len(sys.path)), folder)
+    return importlib.import_module(models.module)
+
+
 def _model_check(
     connection: psycopg.Connection[Any], spec: Spec, models: Models, expected: Expected
 ) -> CheckResult:
@@ -79,7 +95,7 @@ def _model_check(
     observed: dict[str, object] = {}
     text = f"-- import {models.module}"
     try:
-        module = importlib.import_module(models.module)
+        module = _imported(models)
         model = getattr(module, models.model)
         table = model.__table__
         observed["table"] = f"{table.schema or expected.schema}.{table.name}"
@@ -116,7 +132,7 @@ def _relationship_check(
     observed: dict[str, object] = {}
     texts: list[str] = []
     try:
-        module = importlib.import_module(models.module)
+        module = _imported(models)
         with Session(_engine(connection, expected.schema)) as session:
             for name in models.related:
                 related = getattr(module, name)
@@ -150,7 +166,7 @@ def _drift_check(
     """Compare the model's table with the database's: nothing may be left to change."""
     observed: dict[str, object] = {}
     try:
-        table = getattr(importlib.import_module(models.module), models.model).__table__
+        table = getattr(_imported(models), models.model).__table__
         with _engine(connection, expected.schema).connect() as connected:
             observed["differences"] = model_drift(
                 connected, *in_schema(table.metadata, table, expected.schema)
@@ -174,7 +190,7 @@ def foreseen_findings(connection: psycopg.Connection[Any], spec: Spec) -> Iterat
     assert models is not None
     object_ = f"{models.module}.{models.model}"
     try:
-        table = getattr(importlib.import_module(models.module), models.model).__table__
+        table = getattr(_imported(models), models.model).__table__
         with _engine(connection, spec.schema_).connect() as connected:
             found = foreseen_drift(connected, table.metadata, table, spec)
     except Exception as error:
