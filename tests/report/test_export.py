@@ -3,12 +3,16 @@
 import re
 from typing import Any
 
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from runbook.errors import Outcome
 from runbook.record import MIME, Count, CountAfter, Counts, Record
-from runbook.report.export import report_html
+from runbook.report import html
+from runbook.report.export import report_html, report_notebook
 from tests.report.page_reader import Page, first_text
 from tests.report.records import check, record
 
@@ -151,3 +155,36 @@ def test_data_are_shown_as_text_alone() -> None:
 
 def test_the_same_run_gives_the_same_bytes() -> None:
     assert report_html(notebook(TEXT), record()) == report_html(notebook(TEXT), record())
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "<h1>migrate: succeeded</h1>13 of 13 passed <!--",
+        "**migrate: succeeded** `13 of 13` ~~passed~~ [x](https://example.org) ![](x.png)",
+        "x\n\n# migrate: succeeded\n\n- 13 of 13 passed\n\n<script>alert(1)</script>\n\n",
+        "$$\\Huge\\text{succeeded}$$ \\(x\\) \\begin{equation}x\\end{equation} &lt;b&gt; &#60;b",
+        "</strong></div>\n\n***succeeded***",
+    ],
+)
+def test_no_name_is_markdown_in_the_notebook_that_is_archived(forged: str) -> None:
+    """Neither Markdown nor HTML nor a formula; a reader sees what the name is, character by
+    character."""
+    ended = record(message=f"The trigger {forged} fires.", remedy=f"Drop {forged}.", exit_code=3)
+    book = nbformat.reads(report_notebook(notebook(), ended).decode(), as_version=4)
+    first = book.cells[0]
+    assert not re.search(r"[$\\\n]", first.source)
+    book.cells = [first]
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(book)
+    page = Page(body)
+    seen = re.sub(r"\s+", " ", " ".join(page.texts))
+    for told in (f"Succeeded: The trigger {forged} fires.", f"Drop {forged}."):
+        assert re.sub(r"\s+", " ", told.replace("\n", "\\u000a")) in seen
+    assert not re.search(r"<(h\d|script|em|code|del|a |img|ul|li)", body)
+
+
+def test_no_name_is_a_formula_in_what_a_notebook_shows() -> None:
+    """Editors set what stands between dollar signs, but for elements of these classes (MathJax 2
+    and 3)."""
+    shown = html.table(["trigger"], [["$\\Huge succeeded$"]])._repr_html_()
+    assert shown.startswith('<div class="tex2jax_ignore mathjax_ignore">')

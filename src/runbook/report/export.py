@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 from runbook.record import Record
 from runbook.report import summary
+from runbook.report.html import banner
 from runbook.report.page import load_template, render
 from runbook.report.summary import headline
 from runbook.visible import visible
@@ -88,7 +89,9 @@ def report_notebook(notebook: NotebookNode, record: Record) -> bytes:
     from nbformat.v4 import new_markdown_cell
 
     notebook = nbformat.from_dict(dict(notebook))
-    first = new_markdown_cell(f"**{headline(record)}** {record.remedy}".strip(), id="outcome")
+    kind = "good" if record.exit_code == 0 else "bad"
+    said = banner(kind, headline(record), record.remedy)
+    first = new_markdown_cell(said.as_markdown(), id="outcome")
     notebook.cells = [first, *notebook.cells]
     return str(nbformat.writes(notebook)).encode()
 

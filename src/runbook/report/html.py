@@ -41,6 +41,10 @@ _PANDAS = Lock()
 _BORDERS = {"good": "#2f9e62", "bad": "#d9463c", "plain": "#8894a4"}
 
 
+_NO_FORMULA = "tex2jax_ignore mathjax_ignore"
+"""In elements of these classes an editor's MathJax, 2 or 3, takes no dollar sign for a formula."""
+
+
 class Fragment:
     """Something to display: HTML where it can be shown, text elsewhere."""
 
@@ -49,7 +53,16 @@ class Fragment:
         self.text = visible(text, lines=True)
 
     def _repr_html_(self) -> str:
-        return self.markup
+        return f'<div class="{_NO_FORMULA}">{self.markup}</div>'
+
+    def as_markdown(self) -> str:
+        """Return it as the source of a Markdown cell, in which nothing is Markdown.
+
+        A block of HTML ends at the first blank line (CommonMark, 4.6), so it is one line; and
+        editors look for formulas before they look for HTML.
+        """
+        markup = visible(self._repr_html_())
+        return markup.replace("\\", "&#92;").replace("$", "&#36;")
 
     def __repr__(self) -> str:
         return self.text
