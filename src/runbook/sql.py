@@ -6,37 +6,60 @@ every literal without asking the server. Run the text with a cursor and no param
 takes `%` for a placeholder only where parameters are passed.
 """
 
-from collections.abc import Container, Iterable
+import re
+from collections.abc import Callable, Container, Iterable
 from typing import LiteralString
 
 from psycopg import sql
 
-from runbook.visible import escaped, has_controls
+from runbook.visible import is_hidden
 
 Composable = sql.Composable
 
+PLACEHOLDER = "${"
+"""How a placeholder begins that Flyway and Liquibase fill, wherever in a file it stands."""
+
+_UNUSUAL = re.compile(r"\$(?=\{|([^\W\d]\w*)?\$)|[^ -~]")
+"""A dollar sign that begins a placeholder or a dollar quote, and what is no printable ASCII."""
+
 
 def name(*parts: str) -> Composable:
-    """Return a quoted name, dotted where several parts are given. Control characters in it are
-    written by their numbers (docs, 4.1.1): a script is read on a terminal, too."""
-    if not any(map(has_controls, parts)):
+    """Return a quoted name, dotted where several parts are given.
+
+    Control characters in it, line breaks too, and what begins a placeholder or closes a dollar
+    quote are written by their numbers (docs, 4.1.1): a script is read on a terminal, by tools that
+    go by lines, and a name may stand in a block.
+    """
+    if not any(map(_is_unusual, parts)):
         return sql.Identifier(*parts)
     return sql.SQL(".").join(_by_numbers(part) for part in parts)
 
 
 def _by_numbers(part: str) -> Composable:
     text = part.replace("\\", r"\\").replace('"', '""')
-    text = escaped(text, lambda code: f"\\+{code:06x}")
-    return _made(f'U&"{text}"')
+    return _made(f'U&"{_escaped(text, lambda code: f"{chr(92)}+{code:06x}")}"')
 
 
 def value(item: object) -> Composable:
-    """Return a quoted literal. Control characters in it are written by their numbers (docs,
+    """Return a quoted literal; the same in it is written by its numbers as in a name (docs,
     4.1.2.2)."""
-    if not (isinstance(item, str) and has_controls(item)):
+    if not (isinstance(item, str) and _is_unusual(item)):
         return sql.Literal(item)
     text = item.replace("\\", r"\\").replace("'", "''")
-    return _made(f"E'{escaped(text, lambda code: f'{chr(92)}U{code:08x}')}'")
+    return _made(f"E'{_escaped(text, lambda code: f'{chr(92)}U{code:08x}')}'")
+
+
+def _is_unusual(text: str) -> bool:
+    return any(one[0] == "$" or is_hidden(one[0]) for one in _UNUSUAL.finditer(text))
+
+
+def _escaped(text: str, how: Callable[[int], str]) -> str:
+    """Return a text in which what is unusual is written as `how` writes its numbers."""
+
+    def written(found: re.Match[str]) -> str:
+        return how(ord(found[0])) if found[0] == "$" or is_hidden(found[0]) else found[0]
+
+    return _UNUSUAL.sub(written, text)
 
 
 def named(*parts: str) -> Composable:

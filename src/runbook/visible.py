@@ -2,20 +2,25 @@
 
 A title in a spec, a name or a value in a database may hold control characters: an escape sequence
 that clears the screen and writes another outcome, a mark that turns the order of what follows
-around. They are shown by their numbers, as JSON writes them.
+around; or characters that nobody sees, by which two names look alike. They are shown by their
+numbers, as JSON writes them.
 """
 
 import re
-from collections.abc import Callable
+import unicodedata
+from functools import cache
 
-# C0 and C1 controls; marks that turn the direction (Unicode TR 9) or have no width; line ends that
-# only some programs take for such; tags; what is no character at all.
-_CONTROLS = (
-    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u2069"
-    "\\ufeff\\ufff9-\\ufffb\\ud800-\\udfff\\U000e0000-\\U000e007f"
+# Of Unicode's categories: controls, marks of format (what turns the direction, joins, or has no
+# width), the line ends that only some programs take for such, and what is no character at all.
+_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
+
+# What else a font shows nothing for, and `unicodedata` does not tell: letters, marks and places
+# kept for more (Default_Ignorable_Code_Point, DerivedCoreProperties.txt), an empty Braille pattern.
+_IGNORABLE = re.compile(
+    "[\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u2065\\u2800\\u3164\\ufe00-\\ufe0f\\uffa0"
+    "\\ufff0-\\ufff8\\U000e0000-\\U000e0fff]"
 )
-_IN_LINES = re.compile(f"[{_CONTROLS}]")
-_IN_A_LINE = re.compile(f"[{_CONTROLS}\\t\\n]")
+_UNUSUAL = re.compile("[^ -~]")
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -24,22 +29,22 @@ def visible(text: str, *, lines: bool = False) -> str:
     With `lines` it may have line breaks and tabs; else these are shown by their numbers, too, so
     that no second line can be forged.
     """
-    return (_IN_LINES if lines else _IN_A_LINE).sub(_number, text)
+    kept = "\t\n" if lines else ""
+    return _UNUSUAL.sub(
+        lambda found: found[0] if found[0] in kept or not is_hidden(found[0]) else number(found[0]),
+        text,
+    )
 
 
-def has_controls(text: str) -> bool:
-    """Return whether a text holds a control character other than a line break or a tab."""
-    return bool(_IN_LINES.search(text))
+@cache
+def is_hidden(character: str) -> bool:
+    """Return whether a character is a control, line breaks and tabs too, or is not seen."""
+    return unicodedata.category(character) in _CATEGORIES or bool(_IGNORABLE.match(character))
 
 
-def escaped(text: str, how: Callable[[int], str]) -> str:
-    """Return a text whose control characters, but for line breaks and tabs, are written as `how`
-    writes their numbers."""
-    return _IN_LINES.sub(lambda found: how(ord(found[0])), text)
-
-
-def _number(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def number(character: str) -> str:
+    """Return a character's number as JSON writes it; of one above U+FFFF, of its two halves."""
+    code = ord(character)
     if code <= 0xFFFF:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)

@@ -95,13 +95,13 @@ def test_the_online_mode_is_refused(sample_newest: Database) -> None:
     assert "Flyway runs a file in one transaction, and the online mode takes many." in ended.stderr
 
 
-def test_a_dollar_sign_before_a_brace_is_told_to_who_uses_flyway(sample_newest: Database) -> None:
+def test_a_dollar_sign_before_a_brace_is_no_placeholder(sample_newest: Database) -> None:
     source = Path(run.__code__.co_filename).parents[2] / "src/runbook/specs/llamalog.toml"
     text = source.read_text("utf-8").replace('equals = "admin_correction"', 'equals = "${x}"')
     Path("spec.toml").write_text(text)
-    text = file_for("flyway", sample_newest, "--spec", "spec.toml")
-    assert "placeholderReplacement=false" in text
-    assert "placeholderReplacement" not in file_for("flyway", sample_newest)
+    for tool in ("flyway", "liquibase"):
+        text = file_for(tool, sample_newest, "--spec", "spec.toml")
+        assert "${" not in text and r"E'\U00000024{x}'" in text
 
 
 def test_psql_takes_the_same_statements(sample_newest: Database) -> None:

@@ -43,7 +43,7 @@ def told(step: str, database: Database, *more: str) -> tuple[int, dict[str, Any]
     }
     for sentence in (
         first_text((bundle / "report.html").read_text("utf-8")),
-        read(bundle / "report.ipynb").cells[0].source.removeprefix("**"),
+        first_text(read(bundle / "report.ipynb").cells[0].source),
     ):
         words = str(said["outcome"]).replace("-", " ").capitalize()
         assert sentence.startswith(f"{words}: {said['message']}")

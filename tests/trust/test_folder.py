@@ -83,6 +83,22 @@ def test_no_notebook_does_that_papermill_runs_by_itself(place: Owned) -> None:
     assert ended.returncode == 0 and bundles(place.folder), ended.stderr
 
 
+def test_no_settings_of_charts_are_read_from_it(tmp_path: Path) -> None:
+    """A `matplotlibrc` there could hide what a chart says."""
+    (tmp_path / "matplotlibrc").write_text("text.color: white\nxtick.color: white\n", "utf-8")
+    shown = "import runbook.report.chart, matplotlib, os; "
+    shown += "print(matplotlib.rcParams['text.color'], os.getcwd())"
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", shown],
+        cwd=tmp_path,
+        env=environment(MPLCONFIGDIR=str(tmp_path / "none")),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.split() == ["black", str(tmp_path)]
+
+
 def test_python_itself_puts_the_folder_first_and_the_command_takes_it_out(place: Owned) -> None:
     """`python -m runbook` looks there for the package; for nothing else afterwards."""
     trace = lay_traps(place, *(name for name in TRAPS if name not in {"runbook", "click"}))

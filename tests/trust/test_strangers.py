@@ -30,6 +30,14 @@ ESCAPE = "\u001b[2J\u001b[H"
 FORGED = f"{ESCAPE}migrate: succeeded\u202e\u0085\u009b31m"
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028-\u202e\u2066-\u2069\ufeff]")
 
+# What turns the direction, joins or has no width; fillers, selectors of variants, tags; line ends.
+INVISIBLE = (
+    *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180E, 0x180F, 0x200B),
+    *(0x200C, 0x200D, 0x2028, 0x2029, 0x202E, 0x2060, 0x2064, 0x2065, 0x2066, 0x206A, 0x206F),
+    *(0x2800, 0x3164, 0xFE00, 0xFE0F, 0xFEFF, 0xFFA0, 0xFFF0, 0xFFF9),
+    *(0x1BCA0, 0x1D173, 0xE0001, 0xE0100),
+)  # fmt: skip
+
 ESCAPED = json.dumps(FORGED)[1:-1]
 HOSTILE = SPEC.replace('title = "Sorting"', f'title = "Sort{ESCAPED}\\nok"').replace(
     'like = "n 1%"', f'like = "n 1{ESCAPED}%"'
@@ -89,16 +97,35 @@ def test_a_deep_or_huge_file_gets_a_sentence(tmp_path: Path) -> None:
 def test_every_control_character_is_shown_by_its_number() -> None:
     assert visible(FORGED) == ("\\u001b[2J\\u001b[Hmigrate: succeeded\\u202e\\u0085\\u009b31m")
     assert visible("a\tb\nc", lines=True) == "a\tb\nc" and visible("a\tb\nc") == "a\\u0009b\\u000ac"
-    assert visible("日本 – “é” \u200c\u200d 🎵") == "日本 – “é” \u200c\u200d 🎵"
+    assert visible("日本 – “é” 🎵 ÅA\u030a") == "日本 – “é” 🎵 ÅA\u030a"
     assert json.loads(f'"{visible(chr(0xE0041))}"') == chr(0xE0041)
 
 
-@pytest.mark.parametrize("text", [FORGED, "a'b\\c\u001b", 'a"b\\c\u001b', "\u001bé日\u202e"])
+@pytest.mark.parametrize("code", INVISIBLE, ids=lambda code: f"{code:04X}")
+def test_no_two_names_look_alike_by_what_is_not_seen(code: int) -> None:
+    assert visible(f"app{chr(code)}le") == f"app{json.dumps(chr(code))[1:-1]}le"
+    written = sql.text(sql.name(f"a{chr(code)}")) + sql.text(sql.value(f"a{chr(code)}"))
+    assert written.isascii() and written.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FORGED,
+        "a'b\\c\u001b",
+        'a"b\\c\u001b',
+        "\u001bé日\u202e",
+        "a\n--changeset e:1\n",
+        "${user}",
+        "a\r\n\t/* \u00ad",
+        "$x $ {",
+    ],
+)
 def test_sql_with_control_characters_means_the_same_and_holds_none(
     text: str, empty_newest: Database
 ) -> None:
     query = sql.render("SELECT {value} AS {name}", value=sql.value(text), name=text)
-    assert not CONTROLS.search(query)
+    assert not CONTROLS.search(query) and not re.search(r"[\n\t]|\$\{", query)
     with empty_newest.connect() as connection:
         cursor = connection.execute(query.encode())
         assert cursor.fetchone() == (text,)

@@ -82,9 +82,9 @@ def _revision(
     template = resources.files("runbook.export").joinpath("alembic.py.txt").read_text("utf-8")
     ledger = sql.spelled(plan.ledger_schema, "ledger")
     values = {
-        "heading": in_a_line(spec.heading).replace("\\", "/").replace('"', "'"),
+        "heading": _in_docstring(spec.heading),
         "revision": revision,
-        "revises": down_revision or "",
+        "revises": _in_docstring(down_revision or ""),
         "down_revision": repr(down_revision),
         "created": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
         "version": __version__,
@@ -105,6 +105,10 @@ def _revision(
         "downgrade": _statements(hosted_back(plan, "alembic")),
     }
     return re.sub(r"«(\w+)»", lambda found: values[found[1]], template)
+
+
+def _in_docstring(text: str) -> str:
+    return in_a_line(text).replace("\\", "/").replace('"', "'")
 
 
 _APPLIED = """\

@@ -1,7 +1,7 @@
 """The plan as a versioned migration of Flyway, which runs a file in one transaction."""
 
 from runbook import __version__
-from runbook.export.hosted import hosted, require_one_transaction
+from runbook.export.hosted import hosted, require_one_transaction, require_plain
 from runbook.facts import Table
 from runbook.plan.model import Plan
 from runbook.plan.script import in_a_line
@@ -14,20 +14,16 @@ _HEAD = """\
 -- Flyway runs it in one transaction: it is all applied, or nothing is. `runbook verify` and
 -- `runbook rollback` know it afterwards; a rollback leaves the row in flyway_schema_history."""
 
-_PLACEHOLDER = """
--- It holds a dollar sign before a brace, which Flyway takes for a placeholder: beside it,
--- V<version>__{name}.sql.conf must say placeholderReplacement=false"""
-
 
 def flyway(spec: Spec, plan: Plan, table: Table) -> str:
-    """Return the file. Raises `UsageError` for a plan that one transaction cannot hold."""
+    """Return the file. Raises `UsageError` for a plan that one transaction cannot hold, and for one
+    with what Flyway would take for a placeholder."""
     require_one_transaction(plan, "Flyway")
-    parts = [str(part) for part in hosted(spec, plan, table, "flyway")]
-    head = _HEAD + (_PLACEHOLDER if any("${" in part for part in parts) else "")
-    filled = head.format(
+    parts = map(str, require_plain(hosted(spec, plan, table, "flyway"), "Flyway"))
+    head = _HEAD.format(
         heading=in_a_line(spec.heading),
         sha256=plan.sha256,
         version=__version__,
         name=spec.name.replace("-", "_"),
     )
-    return "\n\n".join([filled, *parts]) + "\n"
+    return "\n\n".join([head, *parts]) + "\n"

@@ -1,5 +1,6 @@
 """An atomic plan within a transaction that another tool has opened and will commit."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from runbook import sql
@@ -8,6 +9,7 @@ from runbook.facts import Table
 from runbook.plan.model import Plan
 from runbook.plan.script import Part, back, there
 from runbook.spec import Spec
+from runbook.sql import PLACEHOLDER
 from runbook.trust.settings import pinned
 from runbook.vocabulary import Phase
 
@@ -33,6 +35,35 @@ def require_one_transaction(plan: Plan, tool: str) -> None:
             "Add the label in a migration of its own, then export again; or let the runbook do "
             "both.",
         )
+
+
+def require_plain(parts: Iterable[Part], tool: str) -> Iterator[Part]:
+    """Yield the parts. Raise `UsageError` where one holds what the tool would not take for SQL.
+
+    Names and values never do: they are written by numbers where they must be. What PostgreSQL
+    prints, the name of a type or a default, stands as it is.
+    """
+    for one in parts:
+        text = str(one)
+        lines = [line for line in text.splitlines() if _DIRECTIVE.match(line)]
+        if lines or PLACEHOLDER in text:
+            what = f"a line that begins with {lines[0].strip()!r}" if lines else repr(PLACEHOLDER)
+            raise UsageError(
+                f"{' '.join(one.comments) or one.sql}: the statement holds {what}, from the name "
+                f"of a type or from a default, and {tool} takes it for one of its own.",
+                "Give the type another name, or the default another form; or let the runbook "
+                "migrate.",
+            )
+        yield one
+
+
+_DIRECTIVE = re.compile(
+    r"\s*(--|//|/\*)\s*(changeset|comment|ignore|include|label|liquibase|logical|precondition"
+    r"|property|rollback|valid)",
+    re.IGNORECASE,
+)
+"""How a line begins that Liquibase takes for an instruction (its formatted SQL, 4.28); no comment
+of ours does."""
 
 
 def _in_its_settings(plan: Plan, parts: Iterable[Part]) -> Iterator[Part]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from runbook import __version__
-from runbook.export.hosted import hosted, hosted_back
+from runbook.export.hosted import hosted, hosted_back, require_plain
 from runbook.facts import Table
 from runbook.plan.model import Plan
 from runbook.plan.script import Part, in_a_line, part
@@ -13,7 +13,7 @@ from runbook.vocabulary import Phase
 _HEAD = """\
 --liquibase formatted sql
 
--- {heading}
+-- Migration: {heading}
 -- plan {sha256}
 -- made by migration-runbook {version} for Liquibase
 -- A changeset is one transaction: it is all applied, or nothing is."""
@@ -27,7 +27,11 @@ _CHANGESET = (
 
 
 def liquibase(spec: Spec, plan: Plan, table: Table) -> str:
-    """Return the changelog, with the way back as the changeset's rollback."""
+    """Return the changelog, with the way back as the changeset's rollback.
+
+    Liquibase goes by lines and knows no quotes: what begins with two hyphens may be an instruction.
+    So comments begin with words of ours. Raises `UsageError` where a statement holds such a line.
+    """
     head = _HEAD.format(heading=in_a_line(spec.heading), sha256=plan.sha256, version=__version__)
     return "\n\n".join([head, *_changesets(spec, plan, table)]) + "\n"
 
@@ -39,10 +43,10 @@ def _changesets(spec: Spec, plan: Plan, table: Table) -> Iterator[str]:
         first = _changeset(f"{id_}-{n}", [part(statement)])
         yield f"{first}\n\n--rollback SELECT 'no PostgreSQL can take a label away';"
     changeset = _changeset(id_, hosted(spec, plan, table, "liquibase"))
-    back = "\n".join(str(one) for one in hosted_back(plan, "liquibase"))
+    back = "\n".join(map(str, require_plain(hosted_back(plan, "liquibase"), "Liquibase")))
     lines = [f"--rollback {line}" for line in back.splitlines() if line.strip()]
     yield "\n\n".join([changeset, "\n".join(lines)])
 
 
 def _changeset(id_: str, parts: Iterable[Part]) -> str:
-    return "\n\n".join([_CHANGESET.format(id=id_), *map(str, parts)])
+    return "\n\n".join([_CHANGESET.format(id=id_), *map(str, require_plain(parts, "Liquibase"))])

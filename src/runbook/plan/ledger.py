@@ -7,9 +7,8 @@ the run's id, counts and fingerprint are known only when it runs.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib import resources
+from json import dumps
 from typing import Any, LiteralString
-
-from psycopg.types.json import Jsonb
 
 from runbook import __version__, sql
 from runbook.operations.base import carried_name
@@ -130,4 +129,4 @@ def unvalidated(facts: Mapping[str, Any], before: str, after: str) -> Iterator[s
 
 def json(content: object) -> sql.Composable:
     """Return a jsonb literal."""
-    return sql.value(Jsonb(content))
+    return sql.compose("{it}::jsonb", it=sql.value(dumps(content)))

@@ -9,19 +9,25 @@ apart in print without colours.
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import chdir, nullcontext
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from IPython.display import Image
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from runbook.numbers import duration, share
 from runbook.run.online import Sample
 from runbook.visible import visible
+
+# Before any other settings matplotlib reads those in the current folder, once, as it is loaded.
+# They may be a stranger's, and could hide what a chart says.
+with chdir(Path(__file__).parent) if Path("matplotlibrc").exists() else nullcontext():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
 _BEFORE, _PREDICTED, _AFTER = "#999999", "#56B4E9", "#0072B2"
 _COLOURS = ((_PREDICTED, "//"), (_AFTER, ""), ("#E69F00", ".."))

@@ -11,6 +11,7 @@ from runbook.operations.base import NAME_BYTES
 from runbook.operations.create_enum import CreateEnum
 from runbook.operations.create_index import CreateIndex
 from runbook.spec import Spec
+from runbook.visible import visible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,11 @@ def _model_after(spec: Spec, before: str) -> str:
     """Return the model's new name: the spec's, or one made from the table's as the old one was."""
     if spec.table_after == spec.table:
         return before
-    if spec.models:
-        return spec.models.model
+    return _identifier(spec.models.model if spec.models else _called_after(spec, before))
+
+
+def _called_after(spec: Spec, before: str) -> str:
+    """Return what is made of the table's new name as the model's was made of the old one."""
     pascal = [
         re.sub(r"(?:^|_)([^_])", lambda found: found[1].upper(), table)
         for table in (spec.table, spec.table_after)
@@ -150,7 +154,7 @@ class _Edit:
     def _relation_name(self, name: str) -> str:
         """Return a relation's new name, where its old one was made from table or model."""
         made = {
-            _camel(self.spec.table): _camel(self.spec.table_after),
+            _camel(self.spec.table): _identifier(_camel(self.spec.table_after)),
             _lower_first(self.names.model_before): _lower_first(self.names.model_after),
         }
         return made.get(name, name)
@@ -176,7 +180,7 @@ class _Edit:
         """Rename the model and its mapping, and add field, index and enum."""
         before, after = self.names.model_before, self.names.model_after
         header = lines[block.first]
-        lines[block.first] = re.sub(rf"\b{re.escape(before)}\b", after, header, count=1)
+        lines[block.first] = re.sub(rf"\b{re.escape(before)}\b", lambda _: after, header, count=1)
         for at in block.inner:
             lines[at] = self._named(lines[at])
         self._map(lines, block)
@@ -192,7 +196,8 @@ class _Edit:
         """Return a line whose `map:` names follow the table."""
 
         def follow(found: re.Match[str]) -> str:
-            return f'{found[1]}"{self.renamed.get(found[2], found[2])}"'
+            name = found[2]
+            return found[1] + (_text(self.renamed[name]) if name in self.renamed else f'"{name}"')
 
         return re.sub(r"(\bmap:\s*)\"([^\"]*)\"", follow, line)
 
@@ -201,10 +206,10 @@ class _Edit:
         table, model = self.spec.table_after, self.names.model_after
         for at in block.inner:
             if attribute(lines[at], "@@map") is not None:
-                lines[at] = lines[at].replace(f'"{self.spec.table}"', f'"{table}"', 1)
+                lines[at] = lines[at].replace(_text(self.spec.table), _text(table), 1)
                 return
         if model != table:
-            self._add(block.last - 1, ["", f'  @@map("{table}")'])
+            self._add(block.last - 1, ["", f"  @@map({_text(table)})"])
 
     def _columns(self, lines: list[str], block: Block) -> dict[str, str]:
         """Return the model's columns: name in the database → field."""
@@ -221,8 +226,8 @@ class _Edit:
         beside = field(lines[at])
         assert beside is not None
         is_camel = any(column != name for column, name in columns.items())
-        name = _camel(classify.column) if is_camel else classify.column
-        mapped = "" if name == classify.column else f'@map("{classify.column}")'
+        name = _identifier(_camel(classify.column) if is_camel else classify.column)
+        mapped = "" if name == classify.column else f"@map({_text(classify.column)})"
         line = FieldLine(
             indent=beside.indent,
             name=beside.name,
@@ -250,12 +255,12 @@ class _Edit:
     def _index(self, operation: CreateIndex, columns: Mapping[str, str]) -> str:
         """Return an index's declaration; its name only where Prisma would give another."""
         label, word = ("key", "unique") if operation.unique else ("idx", "index")
-        fields = ", ".join(columns.get(name, name) for name in operation.columns)
+        fields = ", ".join(_field_of(name, columns) for name in operation.columns)
         parts = [f"[{fields}]"]
         parts += [f"type: {_METHODS[operation.method]}"] if operation.method != "btree" else []
         derived = f"{self.spec.table_after}_{'_'.join(operation.columns)}_{label}"
         if derived != operation.name or len(derived.encode()) > NAME_BYTES:
-            parts.append(f'map: "{operation.name}"')
+            parts.append(f"map: {_text(operation.name)}")
         return f"@@{word}({', '.join(parts)})"
 
     def _enum(self, name: str) -> list[str]:
@@ -264,7 +269,7 @@ class _Edit:
             one for one in self.spec.operations if isinstance(one, CreateEnum) and one.name == name
         )
         identifier = _identifier(name)
-        mapped = ["", f'  @@map("{name}")'] if identifier != name else []
+        mapped = ["", f"  @@map({_text(name)})"] if identifier != name else []
         labels = [f"  {_label(label)}" for label in operation.labels]
         return [f"enum {identifier} {{", *labels, *mapped, "}"]
 
@@ -305,4 +310,28 @@ def _identifier(name: str) -> str:
 def _label(label: str) -> str:
     """Return an enum's value, mapped where its label is no identifier."""
     identifier = _identifier(label)
-    return label if identifier == label else f'{identifier} @map("{label}")'
+    return label if identifier == label else f"{identifier} @map({_text(label)})"
+
+
+def _text(name: str) -> str:
+    """Return a name as a string of the schema. Raises `UsageError` for one that no line can hold:
+    a generator's command could follow it, which `prisma generate` runs."""
+    if visible(name) != name:
+        raise UsageError(
+            f"The name {name!r} holds a line break or a control character, and a Prisma schema can "
+            "hold neither.",
+            "Give it another name, then export again.",
+        )
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _field_of(column: str, columns: Mapping[str, str]) -> str:
+    """Return the field of a column. Raises `UsageError` where there is none and it is no name."""
+    name = columns.get(column, column)
+    if _identifier(name) != name:
+        raise UsageError(
+            f"The Prisma model has no field that is mapped to the column {name!r}.",
+            f"Add one with @map({_text(name)}), then export again.",
+        )
+    return name

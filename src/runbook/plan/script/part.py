@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from runbook.sql import PLACEHOLDER
 from runbook.visible import visible
 from runbook.vocabulary import Statement
 
@@ -29,5 +30,6 @@ def part(statement: Statement, prefix: str = "") -> Part:
 
 
 def in_a_line(text: str) -> str:
-    """Return a text without its line breaks, its control characters by their numbers."""
-    return visible(" ".join(text.split()))
+    """Return a text without its line breaks, its control characters by their numbers, and without
+    a placeholder, which Flyway fills in comments, too."""
+    return visible(" ".join(text.split())).replace(PLACEHOLDER, "$ {")
