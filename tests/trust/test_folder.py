@@ -75,6 +75,7 @@ def test_no_worker_of_a_fleet_does(place: Owned) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.soak
 def test_no_notebook_does_that_papermill_runs_by_itself(place: Owned) -> None:
     trace = lay_traps(place, *TRAPS)
     given = ("-p", "spec", "sorting.toml")
