@@ -1,7 +1,7 @@
 """Runs as the ledger of the database recorded them, finished and unfinished."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -51,7 +51,9 @@ class LedgerEntry:
     @property
     def content(self) -> dict[str, Any]:
         """It as plain data, without the plan."""
-        return {name: item for name, item in vars(self).items() if name != "plan"}
+        content = asdict(replace(self, plan={}))
+        del content["plan"]
+        return content
 
 
 @dataclass(frozen=True, kw_only=True)
