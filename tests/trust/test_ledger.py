@@ -605,7 +605,7 @@ COPIED = (
     "INSERT INTO runbook.ledger SELECT gen_random_uuid(), migration, table_schema, table_before,"
     " table_after, table_oid, spec_sha256, plan_sha256, mode, tool_version, applied_by, client,"
     " applied_at + interval '1 microsecond', rows, categories, unvalidated, algorithm, {forged},"
-    " cutover, plan FROM runbook.ledger"
+    " plan FROM runbook.ledger"
 )
 
 

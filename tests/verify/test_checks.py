@@ -34,7 +34,7 @@ def test_every_check_passes_after_the_migration_the_six_of_the_plan_first(
 
 BY_RUN = (
     "UPDATE runbook.ledger"
-    " SET cutover = jsonb_set(cutover, '{snapshot}', to_jsonb(pg_current_snapshot()::text))"
+    " SET plan = jsonb_set(plan, '{cutover,snapshot}', to_jsonb(pg_current_snapshot()::text))"
 )
 """Puts the cutover after what was written so far, as if the run had written it."""
 

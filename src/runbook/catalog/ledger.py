@@ -131,7 +131,7 @@ l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
        l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
        l.rows, l.categories, l.fingerprint, l.hashes, l.plan,
-       to_jsonb(l) -> 'cutover' AS cutover"""
+       l.plan -> 'cutover' AS cutover"""
 
 _APPLIED: LiteralString = """\
 SELECT {entry}

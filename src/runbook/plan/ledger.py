@@ -56,8 +56,11 @@ def record_run(
         "mode": sql.value(plan.mode),
         "tool_version": sql.value(__version__),
         "unvalidated": json(list(unvalidated(plan.facts, plan.table_before, plan.table_after))),
-        "cutover": _cutover(plan),
-        "plan": recorded_plan(ledger_schema, plan),
+        "plan": sql.compose(
+            "{plan} || jsonb_build_object('cutover', {cutover})",
+            plan=recorded_plan(ledger_schema, plan),
+            cutover=_cutover(plan),
+        ),
         **measured,
     }
     return _insert(ledger_schema, "ledger", columns)

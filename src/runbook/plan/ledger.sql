@@ -26,7 +26,6 @@ BEGIN
             algorithm text,
             fingerprint text,
             hashes text,
-            cutover jsonb,
             plan jsonb NOT NULL
         );
         COMMENT ON TABLE {ledger} IS
@@ -44,11 +43,6 @@ BEGIN
         );
         COMMENT ON TABLE {rollback} IS
             'The runs of the ledger that migration-runbook took back: one row each, never changed.';
-    ELSIF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = {ledger_name}::regclass AND attname = 'cutover'
-    ) THEN
-        -- Made by an earlier version.
-        ALTER TABLE {ledger} ADD COLUMN cutover jsonb;
     END IF;
     -- Take a transaction number and end it: the next snapshot then counts those that savepoints of
     -- this transaction took before among the ones that ended, which tells their rows from later ones.

@@ -352,8 +352,6 @@ class _OnlineRun:
                 Transaction(
                     phase=Phase.CUTOVER,
                     statements=self._desk.statements(Phase.CUTOVER),
-                    # Another version may have begun the run.
-                    prelude=(create_ledger(schema),) if self.journal.resumed else (),
                     judge=lambda connection: self._judge_cutover(connection, rows),
                     finale=(
                         *(record(str(self.run_id)) for record in self.records),
