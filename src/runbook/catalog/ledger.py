@@ -54,6 +54,7 @@ def _run(
         if not all(state and state["readable"] for state in states):
             return None
         parts = {table: sql.name(ledger_schema, table) for table in tables}
+        place = home(ledger_schema)
         wanted = {
             "migration": spec.name,
             "schema": spec.schema_,
@@ -61,14 +62,13 @@ def _run(
             "after": spec.table_after,
         }
         return cursor.execute(
-            sql.render(query, entry=sql.raw(_ENTRY), home=home(ledger_schema), **parts).encode(),
+            sql.render(query, entry=sql.compose(_ENTRY, home=place), home=place, **parts).encode(),
             wanted,
         ).fetchone()
 
 
 def _entry(row: dict[str, Any]) -> LedgerEntry:
-    # In a database that was restored since, other transactions have these numbers.
-    noted = None if row["is_restored"] else row["cutover"]
+    noted = row["cutover"]
     cutover = noted and Cutover(
         snapshot=noted["snapshot"], own=int(noted["own"]), tables=tuple(noted["tables"])
     )
@@ -124,14 +124,15 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND c.relname = %(table)s"""
 
 
-_ENTRY = """\
+_ENTRY: LiteralString = """\
 l.run_id::text, l.migration, l.table_schema, l.table_before, l.table_after,
        coalesce(c.oid, l.table_oid)::bigint AS table_oid,
        coalesce(c.oid <> l.table_oid, false) AS is_restored,
        l.spec_sha256, l.plan_sha256, l.mode, l.applied_by, l.client,
        to_char(l.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS applied_at,
        l.rows, l.categories, l.fingerprint, l.hashes, l.plan,
-       l.plan -> 'cutover' AS cutover"""
+       -- In a database that was restored since, other transactions have these numbers.
+       CASE WHEN l.plan ->> 'home' = {home} THEN l.plan -> 'cutover' END AS cutover"""
 
 _APPLIED: LiteralString = """\
 SELECT {entry}
